@@ -1,0 +1,44 @@
+"""Gymnasium environments on dm_control whose camera can be shifted. Knows no torch and no agent.
+
+Importing this package registers `pad/<task>-v0` for every task of the suite.
+"""
+
+from envs.opengl import OpenGLUnavailable, choose
+
+choose()  # before anything imports MuJoCo
+
+from typing import Literal  # noqa: E402
+
+import gymnasium as gym  # noqa: E402
+
+from envs.dm_control_env import DMControlEnv, EnvConfig  # noqa: E402
+from envs.renderer import Quality  # noqa: E402
+from envs.shifts import SHIFTS  # noqa: E402
+from envs.tasks import PAPER_TASKS, TASKS  # noqa: E402
+
+
+def make(config: EnvConfig, observation: Literal["pixels", "state"] = "pixels", render_size: int = 256) -> gym.Env:
+    """The environment with its frames stacked on channels and its time limit.
+
+    Observations are uint8 (3 * frame_stack, image_size, image_size); with `observation="state"`
+    float32 vectors of the simulator's own state, and nothing is rendered.
+    """
+    env: gym.Env = DMControlEnv(config, observation, render_size=render_size)
+    if observation == "pixels":
+        channels, height, width = env.observation_space.shape or ()
+        env = gym.wrappers.FrameStackObservation(env, config.frame_stack)
+        env = gym.wrappers.ReshapeObservation(env, (channels * config.frame_stack, height, width))
+    decisions = -(-config.episode_length // config.steps_per_decision)
+    return gym.wrappers.TimeLimit(env, decisions)
+
+
+def _make_registered(render_mode: str | None = "rgb_array", render_size: int = 256, **settings: object) -> gym.Env:
+    env = make(EnvConfig(**settings), render_size=render_size)  # type: ignore[arg-type]
+    env.unwrapped.render_mode = render_mode
+    return env
+
+
+for _task in TASKS:
+    gym.register(f"pad/{_task}-v0", entry_point="envs:_make_registered", kwargs={"task": _task})
+
+__all__ = ["PAPER_TASKS", "SHIFTS", "TASKS", "DMControlEnv", "EnvConfig", "OpenGLUnavailable", "Quality", "make"]

@@ -1,0 +1,153 @@
+"""A DeepMind Control task as a Gymnasium environment that sees through a camera, possibly a shifted one."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from envs import tasks
+from envs.appearance import Appearance
+from envs.renderer import Quality, Renderer
+from envs.shifts import Shift, make_shift
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """What the agent acts in, and what it sees of it."""
+
+    task: str = "cartpole_swingup"
+    """Task of the DeepMind Control Suite, as domain_task."""
+    shift: str = "none"
+    """What differs from the training environment: none, color_easy, color_hard, video_easy or video_hard."""
+    shift_data: str | None = None
+    """Folder in the published benchmark's layout (color_easy.pt, video_easy/*.mp4, ...). Default: our own colours and backgrounds."""
+    shift_split: Literal["test", "validation"] = "test"
+    """Which of our own colours and backgrounds: those that are reported, or those that settings are chosen on."""
+    action_repeat: int | None = None
+    """Simulator steps per decision. Default: the paper's for its nine tasks, else 4."""
+    frame_stack: int = 3
+    """Successive pictures in one observation."""
+    image_size: int = 100
+    """Height and width of the observation in pixels."""
+    camera: int = 0
+    """Camera of the task's model."""
+    episode_length: int = 1000
+    """Simulator steps in an episode."""
+    quality: Quality = "fast"
+    """fast: no shadows, no multisampling. standard: dm_control's own pixels, for comparisons with papers."""
+
+    def __post_init__(self) -> None:
+        for name in ("action_repeat", "frame_stack", "image_size", "episode_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+
+    @property
+    def steps_per_decision(self) -> int:
+        """`action_repeat` with the task's default filled in."""
+        return tasks.default_action_repeat(self.task) if self.action_repeat is None else self.action_repeat
+
+
+class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
+    """One picture per decision: uint8 (3, image_size, image_size); actions in [-1, 1].
+
+    `reset(seed=s)` starts the same episode whatever ran before, shift included. A shift changes
+    what is seen and nothing else: physics and rewards are those of the training environment.
+    `info["state"]` is the simulator's own low-dimensional observation, for a privileged teacher;
+    no policy that is deployed may read it.
+
+    With `observation="state"` that vector is the observation and nothing is rendered.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}
+
+    def __init__(
+        self,
+        config: EnvConfig,
+        observation: Literal["pixels", "state"] = "pixels",
+        render_mode: str | None = "rgb_array",
+        render_size: int = 256,
+    ) -> None:
+        self.config, self.render_mode, self._render_size = config, render_mode, render_size
+        self._env = tasks.load(config.task)
+        self._appearance = Appearance(self._env.physics)
+        self._shift: Shift = make_shift(config.shift, config.shift_data, config.shift_split)
+        self._observation, self._renderers = observation, dict[int, Renderer]()
+        self._agent_steps = 0
+
+        spec = self._env.action_spec()
+        bounded = np.isfinite(spec.minimum) & np.isfinite(spec.maximum)
+        self._low, self._high = np.where(bounded, spec.minimum, -1.0), np.where(bounded, spec.maximum, 1.0)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, spec.shape, np.float32)
+        self.metadata = {**self.metadata, "render_fps": self._frames_per_second()}
+        if observation == "pixels":
+            # A wrong camera is an error of the settings: say so now, not at the first reset.
+            self._renderer(config.image_size)
+            shape = (3, config.image_size, config.image_size)
+            self.observation_space: gym.spaces.Box = gym.spaces.Box(0, 255, shape, np.uint8)
+        else:
+            size = sum(int(np.prod(part.shape)) for part in self._env.observation_spec().values())
+            self.observation_space = gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        physics_seed, shift_seed = self.np_random.integers(2**32, size=2)
+        # The task draws the initial state from a generator of its own, made when it was loaded.
+        self._env.task.random.seed(physics_seed)
+        timestep = self._env.reset()
+        self._agent_steps = 0
+        self._appearance.restore()
+        self._shift.begin(self._appearance, np.random.default_rng(shift_seed))
+        for renderer in self._renderers.values():
+            renderer.upload_textures(self._appearance.textures)
+        info = {"state": _flatten(timestep.observation)}
+        return self._observe(info), info
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        action = np.asarray(action, np.float64)
+        if action.shape != self.action_space.shape or not np.isfinite(action).all():
+            raise ValueError(f"action must be finite with shape {self.action_space.shape}, got {action!r}")
+        control = self._low + (np.clip(action, -1, 1) + 1) / 2 * (self._high - self._low)
+        reward = 0.0
+        for _ in range(self.config.steps_per_decision):
+            timestep = self._env.step(control)
+            reward += float(timestep.reward)
+            if timestep.last():
+                break
+        self._agent_steps += 1
+        info = {"state": _flatten(timestep.observation)}
+        return self._observe(info), reward, timestep.last(), False, info
+
+    def render(self) -> np.ndarray:  # type: ignore[override]  # narrower than Gymnasium's
+        """What the camera sees, at `render_size`: uint8 (render_size, render_size, 3)."""
+        return self.picture(self._render_size)
+
+    def picture(self, size: int) -> np.ndarray:
+        """What the camera sees through the shift: uint8 (size, size, 3)."""
+        return self._shift.apply(self._renderer(size).render(), self._agent_steps)
+
+    def close(self) -> None:
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers.clear()
+
+    def _observe(self, info: dict[str, Any]) -> np.ndarray:
+        if self._observation == "state":
+            return info["state"].copy()
+        return np.ascontiguousarray(self.picture(self.config.image_size).transpose(2, 0, 1))
+
+    def _renderer(self, size: int) -> Renderer:
+        if size not in self._renderers:
+            physics, camera, quality = self._env.physics, self.config.camera, self.config.quality
+            self._renderers[size] = Renderer(physics, size, size, camera, quality)
+        return self._renderers[size]
+
+    def _frames_per_second(self) -> int:
+        return max(1, round(1 / (self._env.control_timestep() * self.config.steps_per_decision)))
+
+
+def _flatten(observation: dict[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.ravel(part) for part in observation.values()]).astype(np.float32)

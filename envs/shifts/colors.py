@@ -1,0 +1,101 @@
+"""Other colours of skybox, floor and body, drawn anew for each episode."""
+
+import io
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from envs.appearance import Appearance
+from envs.shifts.base import Shift
+
+ColorSetting = Mapping[str, np.ndarray]
+"""One look: grid_rgb1, grid_rgb2, self_rgb and skybox_rgb, each three numbers from 0 to 1."""
+
+_TRAINING = {
+    "grid_rgb1": (0.1, 0.2, 0.3),
+    "grid_rgb2": (0.2, 0.3, 0.4),
+    "self_rgb": (0.7, 0.5, 0.3),
+    "skybox_rgb": (0.4, 0.6, 0.8),
+}
+_REACH = {"color_easy": 0.2, "color_hard": 0.6}
+_SIZE = 100
+
+
+class ColorShift(Shift):
+    """Each episode shows one of the given looks."""
+
+    def __init__(self, colors: Sequence[ColorSetting]) -> None:
+        self._colors = colors
+
+    def begin(self, appearance: Appearance, rng: np.random.Generator) -> None:
+        appearance.recolor(**self._colors[rng.integers(len(self._colors))])  # type: ignore[arg-type]
+
+
+def generate_colors(name: str, split: str = "test") -> list[ColorSetting]:
+    """Our own 100 looks: easy ones near the training colours, hard ones from a wider range.
+
+    Each channel is drawn uniformly within a reach (0.2 easy, 0.6 hard) of its training value,
+    and clipped to what a colour can be.
+    """
+    rng = np.random.default_rng([_SIZE, *f"{name}/{split}".encode()])
+    reach = _REACH[name]
+    return [
+        {
+            part: np.clip(np.array(color) + rng.uniform(-reach, reach, 3), 0, 1)
+            for part, color in _TRAINING.items()
+        }
+        for _ in range(_SIZE)
+    ]
+
+
+def read_colors(path: Path) -> list[ColorSetting]:
+    """Looks from a published file: a pickled list of dicts of arrays, read without executing it.
+
+    Both of torch's formats are understood. Only arrays, numbers, strings and containers are
+    accepted; anything else in the pickle is refused before it is built.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it holds anything else than such a list.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path.name} in {path.parent}; this shift needs it")
+    try:
+        colors = _unpickle(path)
+        settings = [{part: np.asarray(look[part], np.float64) for part in _TRAINING} for look in colors]
+        valid = all(v.shape == (3,) and (v >= 0).all() and (v <= 1).all() for look in settings for v in look.values())
+    except Exception as error:  # a corrupt pickle fails in many ways
+        raise ValueError(f"{path} is not a list of colour settings: {error}") from error
+    if not settings or not valid:
+        raise ValueError(f"{path} must list colours of three numbers from 0 to 1 for {', '.join(_TRAINING)}")
+    return settings
+
+
+def _unpickle(path: Path) -> Sequence[Mapping[str, object]]:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            return _ArrayUnpickler(io.BytesIO(archive.read(member))).load()
+    with path.open("rb") as file:
+        # torch's older format: a magic number, a version and the machine's sizes come first.
+        for _ in range(3):
+            _ArrayUnpickler(file).load()
+        return _ArrayUnpickler(file).load()
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Builds numpy arrays and plain containers, and refuses every other name."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
+            return lambda *_: np.ndarray(0)
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "scalar":
+            return lambda dtype, data: np.frombuffer(data, dtype)[0]
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        if module == "_codecs" and name == "encode":
+            return lambda text, encoding: text.encode("latin1")
+        raise pickle.UnpicklingError(f"refused to load {module}.{name}")

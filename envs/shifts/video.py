@@ -1,0 +1,143 @@
+"""A film behind the robot, or behind and below it."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from envs.appearance import Appearance
+from envs.shifts import backgrounds
+from envs.shifts.base import Shift
+
+GREEN = (0.2, 0.8, 0.2)
+_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg"}
+_LONGEST = 1000  # frames: an episode of the suite shows no more, and a film must fit in memory
+
+
+class Videos(Protocol):
+    """A numbered collection of films."""
+
+    def __len__(self) -> int: ...
+
+    def frames(self, index: int, size: int) -> np.ndarray:
+        """All frames of one film: uint8 (frames, size, size, 3). Not to be written to."""
+
+
+class VideoShift(Shift):
+    """The sky, and with `floor` the ground too, is a green screen onto which a film is projected.
+
+    Frame t of the film is shown at decision t, and the film loops. Each episode draws its film.
+    """
+
+    def __init__(self, videos: Videos, floor: bool) -> None:
+        parts = ["skybox_rgb", "skybox_rgb2", "skybox_markrgb"]
+        self._green = dict.fromkeys(parts + ["grid_rgb1", "grid_rgb2", "grid_markrgb"] * floor, GREEN)
+        self._videos, self._index = videos, 0
+
+    def begin(self, appearance: Appearance, rng: np.random.Generator) -> None:
+        appearance.recolor(**self._green)
+        self._index = int(rng.integers(len(self._videos)))
+
+    def apply(self, picture: np.ndarray, agent_step: int) -> np.ndarray:
+        film = self._videos.frames(self._index, picture.shape[0])
+        return np.where(is_green(picture)[..., None], film[agent_step % len(film)], picture)
+
+
+def is_green(picture: np.ndarray) -> np.ndarray:
+    """Pixels of the green screen: hue 100 to 185 degrees, saturation from 80/255, value from 70/255.
+
+    The published benchmark's key, without its conversion to HSV: with r, g, b whole numbers, hue
+    at least 100 degrees is 3 (b - r) >= -(max - min) where green is largest, and hue at most 185
+    is 12 (r - g) <= -11 (max - min) where blue is.
+
+    Args:
+        picture: uint8 (height, width, 3).
+    """
+    r, g, b = (picture[..., channel].astype(np.int32) for channel in range(3))
+    largest = np.maximum(np.maximum(r, g), b)
+    span = largest - np.minimum(np.minimum(r, g), b)
+    greenish = (g == largest) & (r < largest) & (3 * (b - r) >= -span)
+    bluish = (b == largest) & (g < largest) & (12 * (r - g) <= -11 * span)
+    return (greenish | bluish) & (255 * span >= 80 * largest) & (largest >= 70)
+
+
+class GeneratedVideos:
+    """Our own backgrounds: see `envs.shifts.backgrounds`."""
+
+    def __init__(self, name: str, split: str) -> None:
+        self._name, self._split = name, split
+
+    def __len__(self) -> int:
+        return backgrounds.COUNTS[self._name]
+
+    def frames(self, index: int, size: int) -> np.ndarray:
+        return _generate(self._name, self._split, index, size)
+
+
+@lru_cache(maxsize=16)
+def _generate(name: str, split: str, index: int, size: int) -> np.ndarray:
+    return np.stack([resize(frame, size) for frame in backgrounds.generate_background(name, split, index)])
+
+
+class VideoFiles:
+    """Films from files.
+
+    Raises:
+        ValueError: for an empty list, and from `frames` for a file that is no film or ends early.
+    """
+
+    def __init__(self, paths: list[Path]) -> None:
+        if not paths:
+            raise ValueError("no video files given")
+        self._paths = paths
+
+    @classmethod
+    def of_shift(cls, data: Path, name: str) -> "VideoFiles":
+        """The films of `data/name`, or of `data` itself where it holds films directly."""
+        if not data.is_dir():
+            raise FileNotFoundError(f"no folder {data}; this shift needs its videos")
+        for folder in (data / name, data):
+            paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in _SUFFIXES)
+            if paths:
+                return cls(paths)
+        raise FileNotFoundError(f"no {name} folder with videos in {data}, and no videos in it ({', '.join(sorted(_SUFFIXES))})")
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def frames(self, index: int, size: int) -> np.ndarray:
+        return _read_video(self._paths[index], size)
+
+
+@lru_cache(maxsize=32)
+def _read_video(path: Path, size: int) -> np.ndarray:
+    import av
+
+    frames = []
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                frames.append(resize(frame.to_ndarray(format="rgb24"), size))
+                if len(frames) == _LONGEST:
+                    break
+    except (OSError, av.FFmpegError, IndexError) as error:
+        raise ValueError(f"{path} cannot be read as a video: {error}") from error
+    if len(frames) < 2:
+        raise ValueError(f"{path} holds {len(frames)} frames; a background needs at least 2")
+    return np.stack(frames)
+
+
+def resize(frame: np.ndarray, size: int) -> np.ndarray:
+    """Scale uint8 (height, width, 3) to (size, size, 3): bilinear between pixel centres, rounded down."""
+    rows, columns = (_bilinear(length, size) for length in frame.shape[:2])
+    tall = frame[rows[0]] * (1 - rows[2][:, None, None]) + frame[rows[1]] * rows[2][:, None, None]
+    fraction = columns[2][None, :, None]
+    return (tall[:, columns[0]] * (1 - fraction) + tall[:, columns[1]] * fraction).astype(np.uint8)
+
+
+def _bilinear(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lower and upper neighbour of each target pixel's centre, and the upper one's weight."""
+    centre = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
+    lower = centre.astype(int)
+    return lower, np.minimum(lower + 1, length - 1), centre - lower

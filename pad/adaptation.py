@@ -1,0 +1,197 @@
+"""Deployment with and without learning: two policies behind the same three calls."""
+
+from collections import deque
+from copy import deepcopy
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from pad.agent import Agent
+from pad.augmentations import center_crop, random_crop
+from pad.self_supervision import self_supervised_loss
+from pad.types import Batch, Metrics
+
+Moves = Literal["color", "convolutions", "convolutions_and_head"]
+
+
+@dataclass(frozen=True)
+class AdaptationConfig:
+    """How the encoder keeps learning after deployment."""
+
+    moves: Moves = "color"
+    """What may learn. color: a matrix and an offset over the colours of each frame, before the convolutions.
+    convolutions: those that all heads share. convolutions_and_head: these and the self-supervised head and branch,
+    as the authors have it."""
+    layers: int | None = None
+    """With convolutions: only this many of the shared ones, from the first. Default: all."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 1e-2
+    batch_size: int = 32
+    """Random crops in each gradient step."""
+    memory: int = 64
+    """Recent transitions that the crops are drawn from; the newest is always among them. 1: the newest alone."""
+    updates: int = 1
+    """Gradient steps after each decision."""
+    reset: Literal["episode", "never"] = "episode"
+    """When the trained weights come back: at each new episode, or only when `restore` is called."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "memory", "updates"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.layers is not None and (self.moves != "convolutions" or self.layers < 1):
+            raise ValueError(f"layers must be at least 1 and goes with moves=convolutions, got {self.layers} with {self.moves}")
+
+
+ADAPTATIONS = MappingProxyType(
+    {
+        "default": AdaptationConfig(),
+        # Hansen et al. (2021): the newest transition under 32 crops, one Adam step, head and branch move too.
+        "paper": AdaptationConfig(
+            moves="convolutions_and_head", optimizer="adam", learning_rate=1e-3, batch_size=32, memory=1, updates=1
+        ),
+    }
+)
+"""Named settings. `default` did best on validation shifts: see docs/adaptation.md."""
+
+
+class FrozenPolicy:
+    """Acts as it was trained, and learns nothing. It measures the self-supervised loss if `measure`."""
+
+    def __init__(self, agent: Agent, measure: bool = False) -> None:
+        self.agent, self._measure = agent, measure and agent.inverse_dynamics is not None
+
+    def reset(self) -> None:
+        """A new episode begins."""
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """The most likely action, in [-1, 1]."""
+        return self.agent.act(obs)
+
+    def observe(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Metrics:
+        """Nothing is learned."""
+        return measured_loss(self.agent, obs, action, next_obs) if self._measure else {}
+
+
+@torch.no_grad()
+def measured_loss(agent: Agent, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Metrics:
+    """Self-supervised loss of one transition as the policy sees it, under the centre crop."""
+    size, device = agent.config.encoder.crop_size, agent.device
+    before, after = (center_crop(torch.as_tensor(image)[None].to(device), size) for image in (obs, next_obs))
+    actions = torch.as_tensor(action, dtype=torch.float32)[None].to(device)
+    unused = torch.zeros(1, device=device)
+    batch = Batch(before, actions, unused, unused.bool(), after)
+    return {"self_supervised_loss": self_supervised_loss(agent, batch).item()}
+
+
+class AdaptivePolicy:
+    """Keeps the encoder of a deployed policy learning, with no reward.
+
+    Works on its own copy, so the trained agent it was given never changes. Sees observations and
+    actions, never a reward and never the name of the shift. `parameter_names` are all that moves.
+
+    Raises:
+        ValueError: when the agent has no self-supervised head, or fewer layers than are to move.
+    """
+
+    def __init__(self, agent: Agent, config: AdaptationConfig | None = None, seed: int = 0) -> None:
+        self.config = config or ADAPTATIONS["default"]
+        if agent.inverse_dynamics is None:
+            raise ValueError("this agent cannot adapt: it was trained without a self-supervised head")
+        self.agent = deepcopy(agent).requires_grad_(False)
+        self._moving = _moving_parameters(self.agent, self.config)
+        self._trained = {name: parameter.clone() for name, parameter in self._moving.items()}
+        for parameter in self._moving.values():
+            parameter.requires_grad_(True)
+        self._seed = seed
+        self.restore()
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """What moves, by name."""
+        return list(self._moving)
+
+    def reset(self) -> None:
+        """A new episode begins; the trained weights come back if the settings say so."""
+        if self.config.reset == "episode":
+            self.restore()
+        # Pictures of two episodes must not be mixed up in a transition, but old ones stay true.
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Return to the trained weights, with a fresh optimizer and an empty memory."""
+        for name, parameter in self._moving.items():
+            parameter.copy_(self._trained[name])
+        self._optimizer = self._make_optimizer()
+        self._memory: deque[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = deque(maxlen=self.config.memory)
+        # The same draws after every return, so an episode does not depend on those before it.
+        self._generator = torch.Generator().manual_seed(self._seed)
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        if self.config.optimizer == "adam":
+            return torch.optim.Adam(self._moving.values(), lr=self.config.learning_rate)
+        return torch.optim.SGD(self._moving.values(), lr=self.config.learning_rate)
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """The most likely action of the adapted policy, in [-1, 1]."""
+        return self.agent.act(obs)
+
+    def observe(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Metrics:
+        """Learn from one transition; returns the self-supervised loss before the last gradient step."""
+        device = self.agent.device
+        transition = (torch.as_tensor(obs), torch.as_tensor(action, dtype=torch.float32), torch.as_tensor(next_obs))
+        self._memory.append(tuple(part.to(device) for part in transition))  # type: ignore[arg-type]
+        for _ in range(self.config.updates):
+            loss = self_supervised_loss(self.agent, self._draw())
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+        return {"self_supervised_loss": loss.item()}
+
+    def _draw(self) -> Batch:
+        """Crops of remembered transitions, the newest always among them; each observation is cropped by itself."""
+        count, newest = self.config.batch_size, len(self._memory) - 1
+        picks = torch.randint(len(self._memory), (count,), generator=self._generator)
+        picks[0] = newest
+        size = self.agent.config.encoder.crop_size
+        obs, action, next_obs = (torch.stack([self._memory[i][part] for i in picks.tolist()]) for part in range(3))
+        unused = torch.zeros(count, device=self.agent.device)
+        return Batch(
+            obs=random_crop(obs, size, self._generator),
+            action=action,
+            reward=unused,
+            terminated=unused.bool(),
+            next_obs=random_crop(next_obs, size, self._generator),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The adapted weights and their optimizer."""
+        weights = {name: parameter.detach().clone() for name, parameter in self._moving.items()}
+        return {"weights": weights, "optimizer": deepcopy(self._optimizer.state_dict())}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from adapted weights."""
+        for name, parameter in self._moving.items():
+            parameter.copy_(state["weights"][name])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+def _moving_parameters(agent: Agent, config: AdaptationConfig) -> dict[str, nn.Parameter]:
+    """The parameters that a setting lets move, by their names in the agent."""
+    layers = len(agent.encoder.convolutions) if config.layers is None else config.layers
+    if layers > len(agent.encoder.convolutions):
+        raise ValueError(f"layers must be at most {len(agent.encoder.convolutions)} for this agent, got {layers}")
+    convolutions = tuple(f"encoder.convolutions.{index}." for index in range(layers))
+    prefixes: dict[Moves, tuple[str, ...]] = {
+        "color": ("encoder.color_",),
+        "convolutions": convolutions,
+        "convolutions_and_head": (*convolutions, "inverse_dynamics."),
+    }
+    return {n: p for n, p in agent.named_parameters() if n.startswith(prefixes[config.moves])}

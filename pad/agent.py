@@ -1,0 +1,88 @@
+"""The agent: networks that act from pixels and infer actions from pixels, on one shared encoder."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from pad.augmentations import center_crop
+from pad.encoder import Branch, Encoder, EncoderConfig, Projection, output_size
+from pad.networks import Actor, Critic, InverseDynamics, initialize
+from pad.types import Images, Vectors
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """Which networks, and how large. The defaults are the paper's."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    hidden: int = 1024
+    """Units in each of the two hidden layers of every head."""
+    self_supervised: bool = True
+    """Train the inverse-dynamics head that adaptation needs."""
+
+
+class Agent(nn.Module):
+    """Encoder, actor, critic and inverse dynamics.
+
+    `encoder` is what all heads share; `control` holds the convolutions that only actor and critic
+    share. `critic` is None in an agent that was cloned, `inverse_dynamics` in one that was trained
+    without self-supervision.
+    """
+
+    def __init__(
+        self,
+        obs_shape: tuple[int, int, int],
+        action_size: int,
+        config: AgentConfig,
+        frame_channels: int = 3,
+        critic: bool = True,
+    ) -> None:
+        super().__init__()
+        shape, hidden = config.encoder, config.hidden
+        if min(obs_shape[1:]) < shape.crop_size:
+            raise ValueError(f"crop_size {shape.crop_size} exceeds the observation {obs_shape}")
+        self.config, self.obs_shape, self.action_size = config, tuple(obs_shape), action_size
+        self.frame_channels = frame_channels
+        shared, own = shape.strides[: shape.shared_layers], shape.strides[shape.shared_layers :]
+        inputs = shape.filters * output_size(shape.crop_size, shape.strides) ** 2
+
+        def projection() -> Projection:
+            return Projection(inputs, shape.projection)
+
+        self.encoder = Encoder(obs_shape[0], frame_channels, shape.filters, shared)
+        self.control = Branch(shape.filters, own)
+        self.actor = Actor(projection(), shape.projection, action_size, hidden)
+        self.critic = Critic(projection(), shape.projection, action_size, hidden) if critic else None
+        self.inverse_dynamics = (
+            InverseDynamics(Branch(shape.filters, own), projection(), shape.projection, action_size, hidden)
+            if config.self_supervised
+            else None
+        )
+        self.apply(initialize)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
+        for parameter in (self.encoder.color_matrix, self.encoder.color_offset):
+            parameter.requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.encoder.color_matrix.device
+
+    def features(self, images: Images) -> Vectors:
+        """What actor and critic read, before their projections, of images of the crop's size."""
+        return self.control(self.encoder(images))
+
+    @torch.no_grad()
+    def act(self, obs: np.ndarray, sample: bool = False) -> np.ndarray:
+        """Action in [-1, 1] for one observation, uint8 (channels, height, width): the most likely, or a drawn one.
+
+        Raises:
+            ValueError: when the observation has another shape or dtype.
+        """
+        if obs.shape != self.obs_shape or obs.dtype != np.uint8:
+            raise ValueError(f"observation must be uint8 {self.obs_shape}, got {obs.dtype} {obs.shape}")
+        images = torch.from_numpy(np.ascontiguousarray(obs))[None].to(self.device)
+        features = self.features(center_crop(images, self.config.encoder.crop_size))
+        action = self.actor.sample(features).action if sample else self.actor.mean(features)
+        return action[0].cpu().numpy()

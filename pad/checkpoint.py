@@ -1,0 +1,170 @@
+"""Weights on disk, with the settings that made them: safe to open, and whole after a crash.
+
+A checkpoint is a folder with `model.safetensors` and `config.yaml`, and in a run also
+`train_state.pt`, which holds plain containers and tensors only. Opening one executes nothing.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import yaml
+
+from pad import settings
+from pad.agent import Agent, AgentConfig
+
+FORMAT = 1
+"""Raised when an older version of this package could not read what this one writes."""
+ZOO = Path(__file__).parent / "zoo"
+"""Trained agents that ship with the package."""
+
+
+@dataclass
+class Checkpoint:
+    """An agent and what is known about it.
+
+    `env` are the settings of the environment that it was trained in, as the script that made it
+    wrote them; this package does not read them. `about` is for people.
+    """
+
+    agent: Agent
+    env: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(
+    folder: Path, checkpoint: Checkpoint, train_state: Mapping[str, Any] | None = None, model: bool = True,
+    half: bool = False,
+) -> None:
+    """Write a checkpoint, replacing the one that is there only when the new one is whole.
+
+    Args:
+        train_state: what a run needs to go on.
+        model: False leaves the weights out, while there is nothing in them worth deploying.
+        half: store float16, half the size; loading gives float32 again.
+    """
+    agent = checkpoint.agent
+    description = {
+        "format": FORMAT,
+        "agent": settings.to_dict(agent.config),
+        "obs_shape": list(agent.obs_shape),
+        "action_size": agent.action_size,
+        "frame_channels": agent.frame_channels,
+        "critic": agent.critic is not None,
+        "env": checkpoint.env,
+        "about": checkpoint.about,
+    }
+    fresh = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    (fresh / "config.yaml").write_text(yaml.safe_dump(description, sort_keys=False))
+    if model:
+        weights = {name: value.detach().cpu().contiguous() for name, value in agent.state_dict().items()}
+        weights = {name: value.half() for name, value in weights.items()} if half else weights
+        safetensors.torch.save_file(weights, fresh / "model.safetensors")
+    if train_state is not None:
+        torch.save(dict(train_state), fresh / "train_state.pt")
+    for path in fresh.iterdir():
+        _sync(path)
+    _replace(fresh, folder)
+
+
+def _replace(fresh: Path, folder: Path) -> None:
+    """Put the folder `fresh` in the place of `folder`; `whole` finds one of them after a crash in between."""
+    old = folder.with_name(f"{folder.name}.old")
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    fresh.rename(folder)
+    _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """The folder of a checkpoint: a path to it or to the run that holds it, or the name of one that ships.
+
+    Raises:
+        FileNotFoundError: when there is none, naming those that ship.
+    """
+    for folder in (Path(name), Path(name) / "checkpoint", ZOO / str(name)):
+        for candidate in (folder, folder.with_name(f"{folder.name}.old")):
+            if (candidate / "config.yaml").is_file():
+                return candidate
+    shipped = ", ".join(sorted(path.parent.name for path in ZOO.glob("*/config.yaml"))) or "none"
+    raise FileNotFoundError(f"no checkpoint at {str(name)!r}: no such folder with a config.yaml; shipped: {shipped}")
+
+
+def load_checkpoint(name: str | Path, device: str = "cpu") -> Checkpoint:
+    """Open a checkpoint for deployment or to train on.
+
+    Raises:
+        FileNotFoundError: when there is none, or it has no weights yet.
+        ValueError: when it is corrupt, foreign, or of a newer format.
+    """
+    folder = find_checkpoint(name)
+    description = _read_description(folder / "config.yaml")
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise FileNotFoundError(f"{folder} has no model.safetensors: its run is still training the expert, or it is cut off")
+    try:
+        agent = Agent(
+            tuple(description["obs_shape"]),
+            int(description["action_size"]),
+            settings.from_dict(AgentConfig, description["agent"]),
+            int(description["frame_channels"]),
+            critic=bool(description["critic"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'config.yaml'} does not describe an agent: {error!r}") from error
+    try:
+        agent.load_state_dict({n: v.float() for n, v in safetensors.torch.load_file(weights).items()})
+    except Exception as error:  # safetensors raises its own kinds, torch RuntimeError
+        raise ValueError(f"{weights} does not hold this agent's weights: {_first_line(error)}") from error
+    if not all(value.isfinite().all() for value in agent.state_dict().values()):
+        raise ValueError(f"{weights} holds NaN or infinite weights")
+    return Checkpoint(agent.to(device).eval(), description.get("env") or {}, description.get("about") or {})
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {_first_line(error)}") from error
+    if not isinstance(description, dict) or not isinstance(description.get("format"), int):
+        raise ValueError(f"{path} is not the config of a PAD checkpoint")
+    if description["format"] > FORMAT:
+        raise ValueError(f"{path} has format {description['format']}, this version reads up to {FORMAT}: update pad")
+    return description
+
+
+def load_train_state(folder: Path) -> dict[str, Any]:
+    """What a run needs to go on.
+
+    Raises:
+        FileNotFoundError: when the checkpoint has none.
+        ValueError: when it is corrupt.
+    """
+    path = folder / "train_state.pt"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no train_state.pt: it can be evaluated, but not resumed")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a truncated file fails in many ways
+        raise ValueError(f"{path} cannot be read: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]

@@ -1,0 +1,84 @@
+"""A pixel agent that imitates an expert on states that the agent itself visits.
+
+Imitation of a privileged teacher by dataset aggregation (Ross et al., 2011; for pixels from a
+state expert SECANT, Fan et al., 2021). The inverse-dynamics head learns from the same batches,
+through the same encoder.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pad.agent import Agent
+from pad.losses import cloning_loss, inverse_dynamics_loss
+from pad.types import Batch, Metrics
+
+
+@dataclass(frozen=True)
+class CloneConfig:
+    """How the pixel agent learns from the expert."""
+
+    episodes: int = 120
+    """Episodes that are recorded."""
+    expert_episodes: int = 10
+    """The first of them, all driven by the expert, before learning begins."""
+    student_share: float = 0.5
+    """Share of the later episodes that the pixel agent drives; the expert drives the others."""
+    action_noise: float = 1.0
+    """Largest standard deviation of the noise on the driver's actions; each episode draws its own from 0 to this."""
+    updates: int = 6_000
+    """Gradient steps, spread evenly over the episodes."""
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    """Adam step size at first."""
+    final_learning_rate: float = 5e-5
+    """Adam step size at the end of its cosine decay."""
+    inverse_dynamics_weight: float = 1.0
+    """Weight of the inverse-dynamics loss beside the imitation loss."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.expert_episodes <= self.episodes:
+            raise ValueError(f"expert_episodes must be from 1 to episodes ({self.episodes}), got {self.expert_episodes}")
+        if not 0 <= self.student_share <= 1:
+            raise ValueError(f"student_share must be from 0 to 1, got {self.student_share}")
+
+
+class Cloning:
+    """Owns the optimizer of the agent that it trains, in place."""
+
+    def __init__(self, agent: Agent, config: CloneConfig) -> None:
+        self._agent, self._config, self.updates = agent, config, 0
+        self._parameters = [p for p in agent.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate, fused=True)
+
+    def update(self, batch: Batch) -> Metrics:
+        """One gradient step on crops; `batch.extras["expert_action"]` is what the expert would have done."""
+        agent, config = self._agent, self._config
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        if agent.inverse_dynamics is None:
+            features = agent.encoder(batch.obs)
+            inverse = torch.zeros((), device=features.device)
+        else:
+            features, next_features = agent.encoder(torch.cat([batch.obs, batch.next_obs])).chunk(2)
+            inverse = inverse_dynamics_loss(agent.inverse_dynamics(features, next_features), batch.action)
+        imitation = cloning_loss(agent.actor.mean(agent.control(features)), batch.extras["expert_action"])
+        self._optimizer.zero_grad()
+        (imitation + config.inverse_dynamics_weight * inverse).backward()
+        self._optimizer.step()
+        self.updates += 1
+        return {"cloning_loss": imitation.item(), "inverse_dynamics_loss": inverse.item()}
+
+    def _learning_rate(self) -> float:
+        config, progress = self._config, min(self.updates / max(self._config.updates, 1), 1.0)
+        cosine = (1 + math.cos(math.pi * progress)) / 2
+        return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * cosine
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimizer": self._optimizer.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.updates = state["updates"]

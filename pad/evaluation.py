@@ -1,0 +1,109 @@
+"""Episodes, one at a time or frozen and adapting side by side, and what their returns say."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import gymnasium as gym
+import numpy as np
+from scipy import stats
+
+from pad.types import Policy
+
+
+@dataclass
+class Episode:
+    """What came of one episode."""
+
+    seed: int
+    episode_return: float
+    steps: int
+    seconds: float
+    """Time in the policy and the environment, without making either."""
+    rewards: list[float] = field(default_factory=list)
+    self_supervised_loss: list[float] = field(default_factory=list)
+    """At each step; empty for a policy that does not measure it."""
+    frames: list[np.ndarray] = field(default_factory=list, repr=False)
+    """Rendered pictures, if they were asked for."""
+
+
+def run_episode(env: gym.Env, policy: Policy, seed: int, record: bool = False) -> Episode:
+    """One undiscounted episode. The loop has no modes: whether the policy learns is its own affair."""
+    obs, _ = env.reset(seed=seed)
+    policy.reset()
+    episode = Episode(seed, 0.0, 0, 0.0)
+    started, over = time.perf_counter(), False
+    while not over:
+        if record:
+            episode.frames.append(np.asarray(env.render()))
+        action = policy.act(obs)
+        next_obs, reward, terminated, truncated, _ = env.step(action)
+        metrics = policy.observe(obs, action, next_obs)
+        obs, over = next_obs, terminated or truncated
+        episode.rewards.append(float(reward))
+        if "self_supervised_loss" in metrics:
+            episode.self_supervised_loss.append(metrics["self_supervised_loss"])
+    episode.seconds = time.perf_counter() - started
+    episode.steps = len(episode.rewards)
+    episode.episode_return = float(np.sum(episode.rewards))
+    return episode
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval over episodes."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.0f} [{self.low:.0f}, {self.high:.0f}]"
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Mean and its bias-corrected bootstrap interval (Efron, 1987), always the same for the same values."""
+    sample = np.asarray(values, float)
+    mean = float(sample.mean())
+    if len(sample) < 2 or np.ptp(sample) == 0:
+        return Interval(mean, mean, mean)
+    result = stats.bootstrap((sample,), np.mean, n_resamples=9_999, rng=np.random.default_rng(0))
+    return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Frozen against adapted on the same episodes."""
+
+    frozen: Interval
+    adapted: Interval
+    difference: Interval
+    """Adapted minus frozen, episode by episode."""
+    won: int
+    lost: int
+    tied: int
+
+
+def compare(frozen: Sequence[Episode], adapted: Sequence[Episode]) -> Comparison:
+    """Paired statistics.
+
+    Raises:
+        ValueError: when the two arms did not meet the same episodes.
+    """
+    if [episode.seed for episode in frozen] != [episode.seed for episode in adapted]:
+        raise ValueError("frozen and adapted must be the same episodes in the same order")
+    before = np.array([episode.episode_return for episode in frozen])
+    after = np.array([episode.episode_return for episode in adapted])
+    return Comparison(
+        mean_interval(before),
+        mean_interval(after),
+        mean_interval(after - before),
+        won=int((after > before).sum()),
+        lost=int((after < before).sum()),
+        tied=int((after == before).sum()),
+    )
+
+
+def steps_per_second(episodes: Sequence[Episode]) -> float:
+    """Control steps that one process reaches, act, environment and learning together."""
+    return sum(episode.steps for episode in episodes) / max(sum(episode.seconds for episode in episodes), 1e-9)

@@ -1,0 +1,46 @@
+"""The privileged teacher: soft actor-critic on the simulator's state, for the pixel agent to imitate."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pad.networks import Actor, Critic, initialize
+from pad.sac import SACConfig
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """How the teacher is trained, where the recipe clones one."""
+
+    steps: int = 10_000
+    """Decisions in the environment."""
+    random_steps: int = 1_000
+    """Decisions at random before learning begins."""
+    batch_size: int = 256
+    hidden: int = 256
+    """Units in each of the two hidden layers."""
+    sac: SACConfig = field(
+        default_factory=lambda: SACConfig(temperature_learning_rate=1e-3, actor_every=1, critic_tau=0.01)
+    )
+
+
+class Expert(nn.Module):
+    """Actor and critic on a state vector."""
+
+    def __init__(self, state_size: int, action_size: int, hidden: int) -> None:
+        super().__init__()
+        self.actor = Actor(nn.Identity(), state_size, action_size, hidden)
+        self.critic = Critic(nn.Identity(), state_size, action_size, hidden)
+        self.apply(initialize)
+
+    def features(self, state: Tensor) -> Tensor:
+        return state
+
+    @torch.no_grad()
+    def act(self, state: np.ndarray, sample: bool = False) -> np.ndarray:
+        """Action in [-1, 1] for one state: the most likely, or a drawn one."""
+        features = torch.from_numpy(state)[None].to(next(self.parameters()).device)
+        action = self.actor.sample(features).action if sample else self.actor.mean(features)
+        return action[0].cpu().numpy()

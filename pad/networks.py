@@ -1,0 +1,97 @@
+"""Actor, twin critic and inverse-dynamics head, each on features that it does not compute itself."""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pad.types import Actions, Scalars, Vectors
+
+LOG_STD_RANGE = (-10.0, 2.0)
+
+
+class ActionSample(NamedTuple):
+    """A squashed Gaussian at one observation each: its most likely action, a drawn one, and that one's log density."""
+
+    mean: Actions
+    action: Actions
+    log_prob: Scalars
+
+
+def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Two hidden layers with ReLU."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+    )
+
+
+class Actor(nn.Module):
+    """Squashed Gaussian policy."""
+
+    def __init__(self, projection: nn.Module, features: int, actions: int, hidden: int) -> None:
+        super().__init__()
+        self.projection = projection
+        self.policy = mlp(features, hidden, 2 * actions)
+
+    def forward(self, features: Vectors) -> tuple[Tensor, Tensor]:
+        """Mean before squashing, and log standard deviation: each (batch, action)."""
+        mean, log_std = self.policy(self.projection(features)).chunk(2, dim=-1)
+        low, high = LOG_STD_RANGE
+        return mean, low + (high - low) / 2 * (torch.tanh(log_std) + 1)
+
+    def mean(self, features: Vectors) -> Actions:
+        """The most likely action."""
+        return torch.tanh(self(features)[0])
+
+    def sample(self, features: Vectors) -> ActionSample:
+        """An action drawn at random, differentiable in the parameters."""
+        mean, log_std = self(features)
+        noise = torch.randn_like(mean)
+        unsquashed = mean + noise * log_std.exp()
+        log_prob = (-0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+        # log(1 - tanh(x)^2) in a form that does not underflow for large x.
+        log_prob = log_prob - (2 * (math.log(2) - unsquashed - F.softplus(-2 * unsquashed))).sum(-1)
+        return ActionSample(torch.tanh(mean), torch.tanh(unsquashed), log_prob)
+
+
+class Critic(nn.Module):
+    """Two Q functions on one projection."""
+
+    def __init__(self, projection: nn.Module, features: int, actions: int, hidden: int) -> None:
+        super().__init__()
+        self.projection = projection
+        self.q1 = mlp(features + actions, hidden, 1)
+        self.q2 = mlp(features + actions, hidden, 1)
+
+    def forward(self, features: Vectors, action: Actions) -> tuple[Scalars, Scalars]:
+        x = torch.cat([self.projection(features), action], dim=-1)
+        return self.q1(x).squeeze(-1), self.q2(x).squeeze(-1)
+
+
+class InverseDynamics(nn.Module):
+    """Which action led from one observation to the next: the self-supervised head with its own branch."""
+
+    def __init__(self, branch: nn.Module, projection: nn.Module, features: int, actions: int, hidden: int) -> None:
+        super().__init__()
+        self.branch = branch
+        self.projection = projection
+        self.head = mlp(2 * features, hidden, actions)
+
+    def forward(self, features: Tensor, next_features: Tensor) -> Actions:
+        """Inferred action, in [-1, 1], from two feature maps of the shared encoder."""
+        both = self.projection(self.branch(torch.cat([features, next_features])))
+        return torch.tanh(self.head(torch.cat(both.chunk(2), dim=-1)))
+
+
+def initialize(module: nn.Module) -> None:
+    """Orthogonal linear layers, delta-orthogonal convolutions (Xiao et al., 2018), zero biases."""
+    if isinstance(module, nn.Linear):
+        nn.init.orthogonal_(module.weight)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.zeros_(module.weight)
+        middle = module.kernel_size[0] // 2
+        nn.init.orthogonal_(module.weight.data[:, :, middle, middle], nn.init.calculate_gain("relu"))
+        nn.init.zeros_(module.bias)

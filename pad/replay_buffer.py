@@ -1,0 +1,187 @@
+"""Experience on disk or in memory, with every frame stored once.
+
+Observations are stacks of successive frames, so two neighbours share all frames but one. Only the
+newest frame of each observation is kept, and stacks are put together when a batch is drawn.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pad.types import Batch
+
+_GROWTH = 4096  # slots by which a file on disk grows
+
+
+class ReplayBuffer:
+    """A ring of frames and what was done between them.
+
+    An episode of T transitions takes T + 1 slots. With a `folder` the slots are memory-mapped
+    files that grow as they fill; reserving their space first turns a full disk into an OSError
+    instead of a crash. Batches are drawn with a generator of the buffer's own, part of its state.
+
+    Args:
+        capacity: slots; the oldest are overwritten beyond it.
+        frame_shape: of one frame; observations stack `frame_stack` of them on the first axis.
+        extras: names and sizes of further vectors kept with each transition.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        frame_shape: tuple[int, ...],
+        action_size: int,
+        frame_stack: int = 1,
+        dtype: type = np.uint8,
+        extras: Mapping[str, int] | None = None,
+        folder: Path | None = None,
+        seed: int = 0,
+    ) -> None:
+        if capacity < 2:
+            raise ValueError(f"capacity must be at least 2, got {capacity}")
+        self.capacity, self._frame_stack, self._folder = capacity, frame_stack, folder
+        self._extras = dict(extras or {})
+        self._layout: dict[str, tuple[tuple[int, ...], Any]] = {
+            "frame": (frame_shape, dtype),
+            "action": ((action_size,), np.float32),
+            "reward": ((), np.float32),
+            "terminated": ((), np.bool_),
+            "episode": ((), np.int64),
+            "step": ((), np.int64),
+            **{name: ((size,), np.float32) for name, size in self._extras.items()},
+        }
+        self._arrays: dict[str, np.ndarray] = {}
+        self._next, self._filled, self._episode, self._transitions = 0, 0, -1, 0
+        self._rng = np.random.default_rng(seed)
+        self._reserve(0)
+
+    def __len__(self) -> int:
+        """Transitions added so far that have not been overwritten, at least."""
+        return min(self._transitions, self._filled)
+
+    def begin(self, obs: np.ndarray) -> None:
+        """An episode starts with this observation."""
+        self._episode += 1
+        self._store(obs, step=0)
+
+    def append(
+        self, action: np.ndarray, reward: float, terminated: bool, next_obs: np.ndarray, **extras: np.ndarray
+    ) -> None:
+        """What was done in the newest observation, and what came of it."""
+        here = (self._next - 1) % self.capacity
+        step = int(self._arrays["step"][here]) + 1
+        for name, value in {"action": action, "reward": reward, "terminated": terminated, **extras}.items():
+            self._arrays[name][here] = value
+        self._store(next_obs, step)
+        self._transitions += 1
+
+    def _store(self, obs: np.ndarray, step: int) -> None:
+        self._reserve(self._next + 1)
+        channels = self._layout["frame"][0][0]
+        self._arrays["frame"][self._next] = obs[-channels:]
+        self._arrays["episode"][self._next], self._arrays["step"][self._next] = self._episode, step
+        self._next = (self._next + 1) % self.capacity
+        self._filled = min(self._filled + 1, self.capacity)
+
+    def sample(self, size: int, device: torch.device | str = "cpu") -> Batch:
+        """Transitions drawn uniformly, each observation with its frames stacked."""
+        if not len(self):
+            raise ValueError("the replay buffer holds no transition yet")
+        indices = self._draw(size)
+        arrays = {name: np.asarray(self._arrays[name][indices]) for name in self._layout if name != "frame"}
+
+        def tensor(array: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(array).to(device)
+
+        return Batch(
+            obs=tensor(self._stack(indices)),
+            action=tensor(arrays["action"]),
+            reward=tensor(arrays["reward"]),
+            terminated=tensor(arrays["terminated"]),
+            next_obs=tensor(self._stack((indices + 1) % self.capacity)),
+            extras={name: tensor(arrays[name]) for name in self._extras},
+        )
+
+    def _draw(self, size: int) -> np.ndarray:
+        """Slots that still have their whole history and a successor, by rejection."""
+        accepted = np.empty(0, np.int64)
+        while len(accepted) < size:
+            slots = self._rng.integers(self._filled, size=2 * size)
+            episode, step = self._arrays["episode"], self._arrays["step"]
+            oldest = (slots - np.minimum(step[slots], self._frame_stack - 1)) % self.capacity
+            successor = (slots + 1) % self.capacity
+            # The newest slot's successor is the oldest or an empty one: told apart by the step.
+            valid = (
+                (successor < self._filled)
+                & (episode[oldest] == episode[slots])
+                & (episode[successor] == episode[slots])
+                & (step[successor] == step[slots] + 1)
+            )
+            accepted = np.concatenate([accepted, slots[valid]])
+        return accepted[:size]
+
+    def _stack(self, slots: np.ndarray) -> np.ndarray:
+        step = self._arrays["step"][slots]
+        ages = np.arange(self._frame_stack - 1, -1, -1)
+        # Before the first frame of an episode there is only the first frame.
+        history = (slots[:, None] - np.minimum(ages, step[:, None])) % self.capacity
+        frames = self._arrays["frame"][history]
+        return frames.reshape(len(slots), -1, *frames.shape[3:])
+
+    def _reserve(self, slots: int) -> None:
+        have = len(self._arrays["frame"]) if self._arrays else -1
+        if slots <= have:
+            return
+        if self._folder is None:  # memory is handed out by the system as it is written to
+            wanted = self.capacity
+            self._arrays = {n: np.zeros((wanted, *shape), dtype) for n, (shape, dtype) in self._layout.items()}
+            return
+        wanted = min(self.capacity, -(-max(slots, 1) // _GROWTH) * _GROWTH)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._arrays = {name: self._map(self._folder, name, wanted) for name in self._layout}
+
+    def _map(self, folder: Path, name: str, slots: int) -> np.ndarray:
+        shape, dtype = self._layout[name]
+        path, size = folder / f"{name}.bin", slots * int(np.prod(shape)) * np.dtype(dtype).itemsize
+        with path.open("ab") as file:
+            if file.tell() < size:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, size)
+                else:
+                    file.truncate(size)
+        return np.memmap(path, dtype, "r+", shape=(slots, *shape))
+
+    def flush(self) -> None:
+        """Write what is in memory to disk."""
+        for array in self._arrays.values():
+            if isinstance(array, np.memmap):
+                array.flush()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Positions and generator; the slots themselves stay in the folder."""
+        return {
+            "next": self._next,
+            "filled": self._filled,
+            "episode": self._episode,
+            "transitions": self._transitions,
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a saved position; what was added since then is overwritten.
+
+        Raises:
+            ValueError: when the folder's files are shorter than that position.
+        """
+        if self._folder is not None:
+            have = (self._folder / "step.bin").stat().st_size // 8 if (self._folder / "step.bin").exists() else 0
+            if have < state["filled"]:
+                raise ValueError(f"replay in {self._folder} holds {have} slots, the checkpoint needs {state['filled']}")
+        self._next, self._filled = state["next"], state["filled"]
+        self._episode, self._transitions = state["episode"], state["transitions"]
+        self._rng.bit_generator.state = state["rng"]
+        self._reserve(self._filled)

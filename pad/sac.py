@@ -1,0 +1,159 @@
+"""Soft actor-critic with automatic temperature (Haarnoja et al., 2018), on pixels or on state.
+
+It learns on any `ActorCritic`: the pixel agent, whose features come from an encoder that the
+critic trains, or the state expert, whose features are the state itself.
+"""
+
+from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pad import losses
+from pad.networks import Actor, Critic
+from pad.types import Batch, Metrics
+
+
+@dataclass(frozen=True)
+class SACConfig:
+    """How actor and critic learn. The defaults are the paper's."""
+
+    learning_rate: float = 1e-3
+    """Adam step size of actor, critic and self-supervision."""
+    temperature_learning_rate: float = 1e-4
+    """Adam step size of the temperature."""
+    initial_temperature: float = 0.1
+    """Weight of the entropy at first."""
+    discount: float = 0.99
+    """Worth of a reward one decision later."""
+    critic_tau: float = 0.01
+    """Share of the critic that its target takes over at each update."""
+    encoder_tau: float = 0.05
+    """The same for the encoder and the critic's projection."""
+    actor_every: int = 2
+    """Critic updates between updates of actor, temperature and targets."""
+
+
+class ActorCritic(Protocol):
+    """Networks that soft actor-critic can train."""
+
+    actor: Actor
+    critic: Critic | None
+
+    def features(self, images: Tensor) -> Tensor: ...
+
+
+class SAC:
+    """Owns the targets, the temperature and the optimizers of the networks that it trains, in place."""
+
+    def __init__(self, networks: Any, action_size: int, config: SACConfig) -> None:
+        if networks.critic is None:
+            raise ValueError("soft actor-critic needs an agent with a critic; this one was cloned without")
+        self.networks, self.config = networks, config
+        # The encoder is what the actor and the critic both read; only the critic trains it.
+        self._encoder = nn.ModuleList(m for n in ("encoder", "control") if (m := getattr(networks, n, None)) is not None)
+        self.target = deepcopy(networks).requires_grad_(False)
+        self._target_encoder = nn.ModuleList(
+            m for n in ("encoder", "control") if (m := getattr(self.target, n, None)) is not None
+        )
+        device = next(networks.parameters()).device
+        self.log_alpha = torch.tensor(config.initial_temperature, device=device).log().requires_grad_(True)
+        self._target_entropy = -float(action_size)
+        self._updates = 0
+        rate = config.learning_rate
+        self.optimizers = {
+            "critic": _adam([*self._encoder.parameters(), *networks.critic.parameters()], rate),
+            "actor": _adam(networks.actor.parameters(), rate),
+            "temperature": _adam([self.log_alpha], config.temperature_learning_rate, beta1=0.5),
+        }
+
+    def update(self, batch: Batch) -> Metrics:
+        """One step of the critic and, every `actor_every` calls, of actor, temperature and targets.
+
+        Observations are images of the crop's size, or states.
+        """
+        features = self.networks.features(batch.obs)
+        metrics = self._update_critic(features, batch)
+        if self._updates % self.config.actor_every == 0:
+            metrics |= self._update_actor(features.detach())
+            self._update_target()
+        self._updates += 1
+        return metrics
+
+    def critic_target(self, batch: Batch) -> Tensor:
+        """The value that Q is trained towards."""
+        with torch.no_grad():
+            policy = self.networks.actor.sample(self.networks.features(batch.next_obs))
+            next_q1, next_q2 = self.target.critic(self.target.features(batch.next_obs), policy.action)
+            return losses.soft_target(
+                batch.reward,
+                batch.terminated,
+                next_q1,
+                next_q2,
+                policy.log_prob,
+                self.log_alpha.exp(),
+                self.config.discount,
+            )
+
+    def _update_critic(self, features: Tensor, batch: Batch) -> Metrics:
+        target = self.critic_target(batch)
+        q1, q2 = self.networks.critic(features, batch.action)
+        loss = losses.critic_loss(q1, q2, target)
+        _step(self.optimizers["critic"], loss)
+        return {"critic_loss": loss.item(), "q_value": target.mean().item()}
+
+    def _update_actor(self, features: Tensor) -> Metrics:
+        policy = self.networks.actor.sample(features)
+        critic = self.networks.critic.requires_grad_(False)
+        loss = losses.actor_loss(*critic(features, policy.action), policy.log_prob, self.log_alpha.exp().detach())
+        _step(self.optimizers["actor"], loss)
+        critic.requires_grad_(True)
+        temperature = losses.temperature_loss(self.log_alpha, policy.log_prob, self._target_entropy)
+        _step(self.optimizers["temperature"], temperature)
+        return {
+            "actor_loss": loss.item(),
+            "temperature": self.log_alpha.exp().item(),
+            "entropy": -policy.log_prob.mean().item(),
+        }
+
+    @torch.no_grad()
+    def _update_target(self) -> None:
+        critic, target = self.networks.critic, self.target.critic
+        for online, slow, tau in (
+            (self._encoder, self._target_encoder, self.config.encoder_tau),
+            (critic.projection, target.projection, self.config.encoder_tau),
+            (critic.q1, target.q1, self.config.critic_tau),
+            (critic.q2, target.q2, self.config.critic_tau),
+        ):
+            if parameters := list(slow.parameters()):
+                torch._foreach_lerp_(parameters, list(online.parameters()), tau)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "target": self.target.state_dict(),
+            "log_alpha": self.log_alpha.detach().clone(),
+            "updates": self._updates,
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.target.load_state_dict(state["target"])
+        with torch.no_grad():
+            self.log_alpha.copy_(state["log_alpha"])
+        self._updates = state["updates"]
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+
+
+def _adam(parameters: Iterable[Tensor], learning_rate: float, beta1: float = 0.9) -> torch.optim.Adam:
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    return torch.optim.Adam(trainable, lr=learning_rate, betas=(beta1, 0.999), fused=True)
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()

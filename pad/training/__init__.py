@@ -1,0 +1,7 @@
+"""The loop that train.py runs: soft actor-critic from pixels, or cloning of an expert."""
+
+from pad.training.config import TrainingConfig
+from pad.training.loop import Interrupted, Run, train
+from pad.training.phases import Phase, make_phases
+
+__all__ = ["Interrupted", "Phase", "Run", "TrainingConfig", "make_phases", "train"]

@@ -1,0 +1,40 @@
+"""Settings of a training run, beside those of agent and environment."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pad.cloning import CloneConfig
+from pad.expert import ExpertConfig
+from pad.sac import SACConfig
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Which recipe, how long, and how often to look. The defaults are the paper's."""
+
+    recipe: Literal["sac", "clone"] = "sac"
+    """sac: soft actor-critic from pixels, as in the paper. clone: a state expert, then a pixel agent that imitates it."""
+    steps: int = 500_000
+    """Decisions in the environment (recipe sac)."""
+    random_steps: int = 1_000
+    """Decisions at random before learning begins (recipe sac)."""
+    batch_size: int = 128
+    """Transitions in a gradient step (recipe sac)."""
+    replay_capacity: int | None = None
+    """Frames that are kept (recipe sac). Default: all of the run."""
+    self_supervise_every: int = 2
+    """Critic updates between self-supervised updates (recipe sac)."""
+    sac: SACConfig = field(default_factory=SACConfig)
+    expert: ExpertConfig = field(default_factory=ExpertConfig)
+    clone: CloneConfig = field(default_factory=CloneConfig)
+    evaluations: int = 10
+    """How many times to evaluate in the training environment, evenly spread, the last time at the end."""
+    evaluation_episodes: int = 5
+    """Episodes of each of them."""
+    save_seconds: float = 60.0
+    """Least time between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "self_supervise_every", "evaluations", "evaluation_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

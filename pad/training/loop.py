@@ -1,0 +1,210 @@
+"""Runs phases one after the other, looks at the policy now and then, and loses nothing.
+
+A checkpoint describes the run at the end of an episode. A run that is killed goes on from the last
+one on disk, one that is interrupted from the last episode, and both end where an unbroken run
+would have ended.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+
+from pad.checkpoint import Checkpoint, load_train_state, save_checkpoint
+from pad.tracking import Tracker, progress_bar, say, summarize
+from pad.training.config import TrainingConfig
+from pad.training.phases import Phase
+from pad.types import Metrics
+
+Evaluate = Callable[[Callable[[np.ndarray], np.ndarray], int, Path | None], Metrics]
+"""Return of a policy over some episodes of the training environment; given a path, also a video."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and has saved its state."""
+
+
+@dataclass
+class Run:
+    """Where a training run keeps what it makes."""
+
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint"
+
+    @property
+    def videos(self) -> Path:
+        return self.folder / "videos"
+
+
+def train(
+    run: Run,
+    checkpoint: Checkpoint,
+    phases: list[Phase],
+    config: TrainingConfig,
+    evaluate: Evaluate,
+    tracker: Tracker,
+    resume: bool = False,
+) -> None:
+    """Train to the end, from where the run's checkpoint stands if `resume`.
+
+    Raises:
+        Interrupted: after Ctrl-C or SIGTERM, when the state of the last whole episode is on disk.
+    """
+    keeper = _Keeper(run, checkpoint, phases, config.save_seconds, tracker)
+    if resume:
+        keeper.resume()
+    else:
+        keeper.note()
+    with _interruptible() as stop:
+        for index, phase in enumerate(phases):
+            if index < keeper.phase:
+                continue
+            keeper.phase = index
+            offset = sum(earlier.total for earlier in phases[:index])
+            _run_phase(phase, offset, len(phases), index, keeper, evaluate, config, tracker, stop)
+    keeper.note()
+    keeper.save()
+
+
+def _run_phase(
+    phase: Phase,
+    offset: int,
+    count: int,
+    index: int,
+    keeper: "_Keeper",
+    evaluate: Evaluate,
+    config: TrainingConfig,
+    tracker: Tracker,
+    stop: Callable[[], bool],
+) -> None:
+    def advance(units: int) -> None:
+        bar.update(units)
+        if stop():
+            raise KeyboardInterrupt
+
+    with progress_bar(f"{phase.name} ({index + 1}/{count})", phase.total, phase.done, phase.unit) as bar:
+        while phase.done < phase.total:
+            started, before = time.monotonic(), phase.done
+            try:
+                metrics = phase.run_episode(advance)
+            except KeyboardInterrupt:
+                keeper.save()
+                raise Interrupted from None
+            speed = (phase.done - before) / (time.monotonic() - started)
+            step = offset + phase.done
+            tracker.log({f"{phase.name}/{name}": value for name, value in metrics.items()}, step)
+            keeper.speeds[f"{phase.name}/{phase.unit}_per_second"] = speed
+            bar.set_postfix_str(summarize({n: v for n, v in metrics.items() if "return" in n or n == "cloning_loss"}))
+            milestone = config.evaluations * phase.done // phase.total
+            if milestone > keeper.evaluated.get(phase.name, 0):
+                keeper.evaluated[phase.name] = milestone
+                _evaluate(phase, step, keeper.run, evaluate, config, tracker)
+            keeper.note()
+            keeper.save_sometimes()
+
+
+def _evaluate(
+    phase: Phase, step: int, run: Run, evaluate: Evaluate, config: TrainingConfig, tracker: Tracker
+) -> None:
+    video = None
+    if phase.trains_agent:
+        run.videos.mkdir(parents=True, exist_ok=True)
+        video = run.videos / f"step_{step}.mp4"
+    metrics = evaluate(phase.act, config.evaluation_episodes, video)
+    tracker.log({f"{phase.name}/evaluation_{name}": value for name, value in metrics.items()}, step)
+    if video is not None and video.is_file():
+        tracker.log_video(f"{phase.name}/evaluation_video", video, step)
+    say(f"{phase.name} at {phase.done} of {phase.total} {phase.unit}: {summarize(metrics)}")
+
+
+class _Keeper:
+    """Keeps the state of the last whole episode in memory, and from time to time on disk."""
+
+    def __init__(
+        self, run: Run, checkpoint: Checkpoint, phases: list[Phase], save_seconds: float, tracker: Tracker
+    ) -> None:
+        self.run, self._checkpoint, self._phases = run, checkpoint, phases
+        self._save_seconds, self._tracker = save_seconds, tracker
+        self.phase = 0
+        self.evaluated: dict[str, int] = {}
+        self.speeds: dict[str, float] = {}
+        self._saved = time.monotonic()
+        self._noted: dict[str, Any] = {}
+        self._trained_before = 0.0
+        self._started = time.monotonic()
+
+    def note(self) -> None:
+        """Remember the run as it is now, at the end of an episode."""
+        seconds = self._trained_before + time.monotonic() - self._started
+        self._noted = {
+            "phase": self.phase,
+            "state": deepcopy(self._phases[self.phase].state_dict()),
+            "evaluated": dict(self.evaluated),
+            "torch_rng": torch.get_rng_state(),
+            "log_position": self._tracker.position(),
+            "seconds": seconds,
+            "agent": {name: value.detach().clone() for name, value in self._checkpoint.agent.state_dict().items()},
+        }
+        if torch.cuda.is_available():
+            self._noted["cuda_rng"] = torch.cuda.get_rng_state_all()
+
+    def save_sometimes(self) -> None:
+        if time.monotonic() - self._saved >= self._save_seconds:
+            self.save()
+
+    def save(self) -> None:
+        """Write the noted state to disk."""
+        noted, phase = self._noted, self._phases[self._noted["phase"]]
+        phase.flush()
+        agent = self._checkpoint.agent
+        present = {name: value.detach().clone() for name, value in agent.state_dict().items()}
+        # An interrupt may come in the middle of an episode: the weights go back to its beginning.
+        agent.load_state_dict(noted["agent"])
+        about = {**self._checkpoint.about, "training_minutes": round(noted["seconds"] / 60, 1)}
+        train_state = {name: value for name, value in noted.items() if name != "agent"}
+        written = Checkpoint(agent, self._checkpoint.env, about)
+        save_checkpoint(self.run.checkpoint, written, train_state, model=phase.trains_agent)
+        agent.load_state_dict(present)
+        self._saved = time.monotonic()
+
+    def resume(self) -> None:
+        """Go back to the state on disk."""
+        state = load_train_state(self.run.checkpoint)
+        self.phase, self.evaluated = state["phase"], state["evaluated"]
+        self._phases[self.phase].load_state_dict(state["state"])
+        torch.set_rng_state(state["torch_rng"])
+        if torch.cuda.is_available() and "cuda_rng" in state:
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        self._tracker.truncate(state["log_position"])
+        self._trained_before = state["seconds"]
+        self.note()
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """While open, SIGINT and SIGTERM only raise a flag; a second one ends the process as usual."""
+    asked = False
+
+    def ask(number: int, _: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        say("stopping: saving the state of the last whole episode")
+        signal.signal(number, previous[number])
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

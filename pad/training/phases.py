@@ -1,0 +1,296 @@
+"""What a training run consists of: one phase of soft actor-critic, or an expert's and a clone's.
+
+A phase advances by whole episodes, so that its state between two of them is all that a
+checkpoint needs: the environment is reseeded for each.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from pad.agent import Agent
+from pad.augmentations import random_crop
+from pad.cloning import CloneConfig, Cloning
+from pad.expert import Expert, ExpertConfig
+from pad.replay_buffer import ReplayBuffer
+from pad.sac import SAC
+from pad.seeding import training_seed
+from pad.self_supervision import SelfSupervision
+from pad.training.config import TrainingConfig
+from pad.types import Batch, Metrics
+
+Advance = Callable[[int], None]
+"""Told how much of a phase has been done since the last call."""
+MakeEnv = Callable[[str], gym.Env]
+"""Environment that observes "pixels" or "state"."""
+
+
+class Phase(Protocol):
+    """A part of a training run, of `total` units, `done` so far."""
+
+    name: str
+    unit: str
+    total: int
+    done: int
+    trains_agent: bool
+    """Whether the pixel agent is worth evaluating in this phase."""
+
+    def run_episode(self, advance: Advance) -> Metrics:
+        """Act in one episode, and learn."""
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """What the policy that is being trained would do, without noise."""
+
+    def flush(self) -> None:
+        """Write replay to disk."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def make_phases(agent: Agent, make_env: MakeEnv, config: TrainingConfig, seed: int, folder: Path) -> list[Phase]:
+    """The phases of a recipe, first to last; replay is kept below `folder`."""
+    if config.recipe == "sac":
+        return [_pixel_sac(agent, make_env("pixels"), config, seed, folder / "replay")]
+    state_env = make_env("state")
+    (state_size,), action_size = state_env.observation_space.shape or (), agent.action_size
+    expert = Expert(state_size, action_size, config.expert.hidden).to(agent.device)
+    return [
+        _expert_sac(expert, state_env, config, seed, folder / "replay_expert"),
+        ClonePhase(agent, expert, make_env("pixels"), config.clone, seed, folder / "replay"),
+    ]
+
+
+def _pixel_sac(agent: Agent, env: gym.Env, config: TrainingConfig, seed: int, folder: Path) -> "SACPhase":
+    capacity = config.replay_capacity or _slots(config.steps)
+    replay = _image_replay(agent, capacity, folder, seed)
+    learner = PixelLearner(agent, config)
+    return SACPhase("sac", agent, env, learner, replay, config.steps, config.random_steps, seed, trains_agent=True)
+
+
+def _expert_sac(expert: Expert, env: gym.Env, config: TrainingConfig, seed: int, folder: Path) -> "SACPhase":
+    settings, shape = config.expert, env.observation_space.shape or ()
+    actions = int(np.prod(env.action_space.shape or ()))
+    replay = ReplayBuffer(_slots(settings.steps), shape, actions, dtype=np.float32, folder=folder, seed=seed)
+    learner = StateLearner(expert, actions, settings)
+    return SACPhase(
+        "expert", expert, env, learner, replay, settings.steps, settings.random_steps, seed, trains_agent=False
+    )
+
+
+def _image_replay(agent: Agent, slots: int, folder: Path, seed: int, **extras: int) -> ReplayBuffer:
+    channels, height, width = agent.obs_shape
+    stack, frame = channels // agent.frame_channels, (agent.frame_channels, height, width)
+    return ReplayBuffer(slots, frame, agent.action_size, stack, extras=extras, folder=folder, seed=seed)
+
+
+def _slots(steps: int) -> int:
+    # A slot for each transition and one more for each episode, however short; files grow only as they fill.
+    return 2 * steps + 10_000
+
+
+class StateLearner:
+    """Soft actor-critic of the expert, on batches of states."""
+
+    def __init__(self, expert: Expert, action_size: int, config: ExpertConfig) -> None:
+        self._sac, self._batch_size = SAC(expert, action_size, config.sac), config.batch_size
+        self._device = next(expert.parameters()).device
+
+    def update(self, replay: ReplayBuffer) -> Metrics:
+        return self._sac.update(replay.sample(self._batch_size, self._device))
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._sac.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._sac.load_state_dict(state)
+
+
+class PixelLearner:
+    """Soft actor-critic and self-supervision of the agent, on the same random crops (Hansen et al., 2021)."""
+
+    def __init__(self, agent: Agent, config: TrainingConfig) -> None:
+        self._agent, self._config, self._updates = agent, config, 0
+        self._sac = SAC(agent, agent.action_size, config.sac)
+        has_head = agent.inverse_dynamics is not None
+        self._self_supervision = SelfSupervision(agent, config.sac.learning_rate) if has_head else None
+
+    def update(self, replay: ReplayBuffer) -> Metrics:
+        batch = cropped(replay.sample(self._config.batch_size, self._agent.device), self._agent)
+        metrics = self._sac.update(batch)
+        if self._self_supervision is not None and self._updates % self._config.self_supervise_every == 0:
+            metrics |= self._self_supervision.update(batch)
+        self._updates += 1
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        supervision = self._self_supervision
+        return {
+            "sac": self._sac.state_dict(),
+            "self_supervision": supervision.state_dict() if supervision is not None else None,
+            "updates": self._updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._sac.load_state_dict(state["sac"])
+        if self._self_supervision is not None:
+            self._self_supervision.load_state_dict(state["self_supervision"])
+        self._updates = state["updates"]
+
+
+def cropped(batch: Batch, agent: Agent) -> Batch:
+    """The batch with each observation, and each next one, under a random crop of its own."""
+    size = agent.config.encoder.crop_size
+    return replace(batch, obs=random_crop(batch.obs, size), next_obs=random_crop(batch.next_obs, size))
+
+
+class SACPhase:
+    """Act at random first, then with the policy that is being learned; one update per decision."""
+
+    unit = "steps"
+
+    def __init__(
+        self,
+        name: str,
+        networks: Agent | Expert,
+        env: gym.Env,
+        learner: PixelLearner | StateLearner,
+        replay: ReplayBuffer,
+        steps: int,
+        random_steps: int,
+        seed: int,
+        trains_agent: bool,
+    ) -> None:
+        self.name, self.total, self.done, self.trains_agent = name, steps, 0, trains_agent
+        self._networks, self._env, self._learner, self._replay = networks, env, learner, replay
+        self._random_steps, self._seed, self._episode = random_steps, seed, 0
+        self._rng = np.random.default_rng([seed, 1])
+
+    def run_episode(self, advance: Advance) -> Metrics:
+        obs, _ = self._env.reset(seed=training_seed(self._seed, self._episode))
+        self._replay.begin(obs)
+        metrics: Metrics = {}
+        episode_return, over = 0.0, False
+        while not over:
+            action = self._act(obs)
+            obs, reward, terminated, truncated, _ = self._env.step(action)
+            self._replay.append(action, float(reward), terminated, obs)
+            over = terminated or truncated
+            episode_return += float(reward)
+            self.done += 1
+            if self.done > self._random_steps:
+                metrics |= self._learner.update(self._replay)
+            advance(1)
+        self._episode += 1
+        return metrics | {"episode_return": episode_return}
+
+    def _act(self, obs: np.ndarray) -> np.ndarray:
+        if self.done < self._random_steps:
+            return self._rng.uniform(-1, 1, self._env.action_space.shape).astype(np.float32)
+        return self._networks.act(obs, sample=True)
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        return self._networks.act(obs)
+
+    def flush(self) -> None:
+        self._replay.flush()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "done": self.done,
+            "episode": self._episode,
+            "networks": self._networks.state_dict(),
+            "learner": self._learner.state_dict(),
+            "replay": self._replay.state_dict(),
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.done, self._episode = state["done"], state["episode"]
+        self._networks.load_state_dict(state["networks"])
+        self._learner.load_state_dict(state["learner"])
+        self._replay.load_state_dict(state["replay"])
+        self._rng.bit_generator.state = state["rng"]
+
+
+class ClonePhase:
+    """Record an episode, driven by the expert or by the agent; label it by the expert; learn; repeat."""
+
+    name, unit, trains_agent = "clone", "updates", True
+
+    def __init__(
+        self, agent: Agent, expert: Expert, env: gym.Env, config: CloneConfig, seed: int, folder: Path
+    ) -> None:
+        self.total, self.done = config.updates, 0
+        self._agent, self._expert, self._env, self._config, self._seed = agent, expert, env, config, seed
+        self._cloning = Cloning(agent, config)
+        # The files grow only as they fill, so the bound need not be tight.
+        self._replay = _image_replay(agent, 10_000_000, folder, seed, expert_action=agent.action_size)
+        self._episode = 0
+        self._rng = np.random.default_rng([seed, 2])
+
+    def run_episode(self, advance: Advance) -> Metrics:
+        episode_return, by_student = self._record()
+        self._episode += 1
+        metrics = {"student_return" if by_student else "expert_return": episode_return}
+        while self.done < self._updates_due():
+            batch = cropped(self._replay.sample(self._config.batch_size, self._agent.device), self._agent)
+            metrics |= self._cloning.update(batch)
+            self.done += 1
+            advance(1)
+        return metrics
+
+    def _updates_due(self) -> int:
+        config = self._config
+        learning_episodes = config.episodes - config.expert_episodes + 1
+        share = (self._episode - config.expert_episodes + 1) / learning_episodes
+        return min(config.updates, max(0, round(config.updates * share)))
+
+    def _record(self) -> tuple[float, bool]:
+        obs, info = self._env.reset(seed=training_seed(self._seed, self._episode))
+        self._replay.begin(obs)
+        by_student = (
+            self._episode >= self._config.expert_episodes and self._rng.uniform() < self._config.student_share
+        )
+        noise = self._rng.uniform(0, self._config.action_noise)
+        episode_return, over = 0.0, False
+        while not over:
+            expert_action = self._expert.act(info["state"])
+            action = self._agent.act(obs) if by_student else expert_action
+            action = np.clip(action + noise * self._rng.normal(size=action.shape), -1, 1).astype(np.float32)
+            obs, reward, terminated, truncated, info = self._env.step(action)
+            self._replay.append(action, float(reward), terminated, obs, expert_action=expert_action)
+            over = terminated or truncated
+            episode_return += float(reward)
+        return episode_return, by_student
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        return self._agent.act(obs)
+
+    def flush(self) -> None:
+        self._replay.flush()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "done": self.done,
+            "episode": self._episode,
+            "expert": self._expert.state_dict(),
+            "agent": self._agent.state_dict(),
+            "cloning": self._cloning.state_dict(),
+            "replay": self._replay.state_dict(),
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.done, self._episode = state["done"], state["episode"]
+        self._expert.load_state_dict(state["expert"])
+        self._agent.load_state_dict(state["agent"])
+        self._cloning.load_state_dict(state["cloning"])
+        self._replay.load_state_dict(state["replay"])
+        self._rng.bit_generator.state = state["rng"]

@@ -1,0 +1,52 @@
+"""Words that every module shares: shapes, one batch of experience, and what a policy answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+Images = UInt8[Tensor, "batch channels height width"]
+"""0 to 255, successive frames stacked on channels."""
+Features = Float[Tensor, "batch channels height width"]
+"""A feature map of the convolutions."""
+Vectors = Float[Tensor, "batch features"]
+Actions = Float[Tensor, "batch action"]
+"""Each in [-1, 1]."""
+Scalars = Float[Tensor, " batch"]
+Flags = Bool[Tensor, " batch"]
+Scalar = Float[Tensor, ""]
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Transitions side by side. Observations are images (uint8) or state vectors (float)."""
+
+    obs: Tensor
+    action: Actions
+    reward: Scalars
+    terminated: Flags
+    """True where the episode ended in a terminal state; a time limit is not one."""
+    next_obs: Tensor
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Policy(Protocol):
+    """What a control loop needs: act, tell what came of it, and say when an episode begins."""
+
+    def reset(self) -> None:
+        """A new episode begins."""
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """Action in [-1, 1] for one observation: uint8 (channels, height, width)."""
+
+    def observe(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Metrics:
+        """Take note of one transition; returns what was measured on the way."""
+
+
+State = Mapping[str, object]
+"""Plain containers, numbers and tensors: what a checkpoint may hold."""

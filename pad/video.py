@@ -1,0 +1,72 @@
+"""Two arms of an evaluation side by side, with return and self-supervised loss running along."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from PIL import Image, ImageDraw
+
+from pad.evaluation import Episode
+
+COLORS = {"frozen": (86, 180, 233), "adapting": (230, 159, 0)}
+"""Told apart by people who see colours differently, too."""
+_PANEL, _TITLE, _MARGIN = 110, 24, 8
+_INK, _PAPER = (225, 225, 225), (24, 24, 28)
+
+
+def write_video(path: Path, frames: Sequence[np.ndarray], fps: int) -> None:
+    """Write uint8 frames (height, width, 3), both even, as H.264."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    iio.imwrite(path, np.stack(frames), plugin="pyav", codec="libx264", fps=fps)
+
+
+def compose(arms: dict[str, Episode], title: str) -> Iterator[np.ndarray]:
+    """Frames of the video: what each arm saw, and below it how its return and loss came about.
+
+    Args:
+        arms: recorded episodes by the names in `COLORS`, with pictures of one size.
+    """
+    size = next(iter(arms.values())).frames[0].shape[0]
+    width = size * len(arms)
+    returns = {name: np.cumsum(episode.rewards) for name, episode in arms.items()}
+    losses = {name: _smooth(e.self_supervised_loss) for name, e in arms.items() if e.self_supervised_loss}
+    curves = {"return": returns, "self-supervised loss": losses} if losses else {"return": returns}
+    height = _TITLE + size + _PANEL * len(curves)
+    for step in range(max(episode.steps for episode in arms.values())):
+        canvas = Image.new("RGB", (width + width % 2, height + height % 2), _PAPER)
+        draw = ImageDraw.Draw(canvas)
+        for column, (name, episode) in enumerate(arms.items()):
+            now = min(step, episode.steps - 1)
+            canvas.paste(Image.fromarray(episode.frames[now]), (column * size, _TITLE))
+            draw.text((column * size + _MARGIN, 6), f"{name}  {returns[name][now]:.0f}", COLORS[name])
+        draw.text((width - _MARGIN, 6), title, _INK, anchor="ra")
+        for row, (label, lines) in enumerate(curves.items()):
+            _draw_curves(draw, label, lines, step, (0, _TITLE + size + row * _PANEL, width, _PANEL))
+        yield np.asarray(canvas)
+
+
+def _draw_curves(
+    draw: ImageDraw.ImageDraw, label: str, lines: dict[str, np.ndarray], step: int, box: tuple[int, int, int, int]
+) -> None:
+    left, top, width, height = box
+    longest = max(len(line) for line in lines.values())
+    largest = max(float(line.max()) for line in lines.values()) or 1.0
+    inner_top, inner = top + 20, height - 20 - _MARGIN
+    draw.text((left + _MARGIN, top + 4), label, _INK)
+    draw.text((left + width - _MARGIN, top + 4), f"{largest:.3g}", _INK, anchor="ra")
+    draw.line([(left + _MARGIN, top + height - _MARGIN), (left + width - _MARGIN, top + height - _MARGIN)], (70, 70, 75))
+    for name, line in lines.items():
+        shown = line[: step + 1]
+        x = left + _MARGIN + np.arange(len(shown)) * (width - 2 * _MARGIN) / max(longest - 1, 1)
+        y = inner_top + inner * (1 - shown / largest)
+        if len(shown) > 1:
+            draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), COLORS[name], 2)
+
+
+def _smooth(values: Sequence[float], window: int = 10) -> np.ndarray:
+    """Mean of the last `window` values, at each step."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    end = np.arange(1, len(total))
+    start = np.maximum(end - window, 0)
+    return (total[end] - total[start]) / (end - start)

@@ -1,0 +1,101 @@
+"""What the commands share: settings from a file and flags, and errors that take one line."""
+
+import contextlib
+import io
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import torch
+import tyro
+
+from envs import OpenGLUnavailable
+from pad.tracking import say
+
+T = TypeVar("T")
+
+
+class BadInput(Exception):
+    """Something the user named is not there or not allowed; the message is one line."""
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Call a command; bad input ends it with one line and exit code 2, an interrupt with 130."""
+    # The end of a pipe ends the command, as with any other; SIGTERM unwinds like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        main()
+    except (BadInput, ValueError, OpenGLUnavailable) as error:
+        fail(str(error))
+    except (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
+        fail(str(error) if error.filename is None else f"{error.strerror}: {error.filename}")
+    except OSError as error:
+        fail(f"the disk or device refused: {error}")
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(130)
+    sys.exit(0)
+
+
+def fail(message: str) -> NoReturn:
+    """One line on stderr, exit code 2."""
+    say(f"error: {' '.join(message.split())}")
+    sys.exit(2)
+
+
+def parse(kind: type[T], arguments: Sequence[str], default: T | None = None) -> T:
+    """Settings from flags over `default`; `--help` explains every one of them.
+
+    Raises:
+        BadInput: for a flag or value that is not allowed.
+    """
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            return tyro.cli(kind, args=list(arguments), default=default, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as error:
+        if error.code in (0, None):
+            raise
+    text = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─├┤]", " ", captured.getvalue())
+    raise BadInput(" ".join(text.split()).replace("For full helptext, run", "See"))
+
+
+def take_option(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
+    """The value of `--name VALUE` or `--name=VALUE`, the last if it is repeated, and the other arguments."""
+    value, rest, remaining = None, list[str](), list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
+        if argument == f"--{name}":
+            if not remaining:
+                raise BadInput(f"--{name} needs a value")
+            value = remaining.pop(0)
+        elif argument.startswith(f"--{name}="):
+            value = argument.split("=", 1)[1]
+        else:
+            rest.append(argument)
+    return value, rest
+
+
+def check_device(device: str) -> str:
+    """A device that torch can use here.
+
+    Raises:
+        BadInput: when there is none of that name.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        known = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        raise BadInput(f"device {device!r} is not usable; known: {', '.join(known)}") from error
+    return device
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(text)
+    fresh.replace(path)

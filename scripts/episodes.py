@@ -1,0 +1,96 @@
+"""Many evaluation episodes, in worker processes, the same whatever their number."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import gymnasium as gym
+import joblib
+import torch
+
+import envs
+from pad.adaptation import AdaptationConfig, AdaptivePolicy, FrozenPolicy
+from pad.agent import Agent
+from pad.checkpoint import load_checkpoint
+from pad.evaluation import Episode, run_episode
+from pad.seeding import episode_seed
+from pad.types import Policy
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One policy in one environment, and which episodes it meets."""
+
+    checkpoint: str
+    env: envs.EnvConfig
+    adaptation: AdaptationConfig | None
+    """None: frozen."""
+    seed: int
+    episodes: int
+    device: str = "cpu"
+    record: int = 0
+    """How many of the first episodes keep their pictures."""
+
+    @property
+    def lifelong(self) -> bool:
+        """Whether an episode depends on those before it."""
+        return self.adaptation is not None and self.adaptation.reset == "never"
+
+
+def run_arms(arms: list[Arm], workers: int) -> Iterator[tuple[int, Episode]]:
+    """Every episode of every arm with the arm's index, in order, computed side by side."""
+    jobs = [(index, arm, tuple(part)) for index, arm in enumerate(arms) for part in _parts(arm)]
+    workers = min(workers, len(jobs))
+    if workers == 1:
+        done: Iterator[list[Episode]] = (_run(arm, part) for _, arm, part in jobs)
+    else:
+        pool = joblib.Parallel(n_jobs=workers, return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")
+        done = pool(joblib.delayed(_run)(arm, part) for _, arm, part in jobs)
+    for (index, _, _), episodes in zip(jobs, done, strict=True):
+        for episode in episodes:
+            yield index, episode
+
+
+def _parts(arm: Arm) -> list[list[int]]:
+    numbers = list(range(arm.episodes))
+    return [numbers] if arm.lifelong else [[number] for number in numbers]
+
+
+def default_workers() -> int:
+    """One for each core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
+    # Two threads beside another busy process are many times slower than one.
+    torch.set_num_threads(1)
+    env, policy = _env(arm.env), _policy(arm)
+    return [
+        run_episode(env, policy, episode_seed(arm.seed, number), record=number < arm.record) for number in numbers
+    ]
+
+
+def _policy(arm: Arm) -> Policy:
+    agent = _agent(arm.checkpoint, arm.device)
+    if arm.adaptation is None:
+        return FrozenPolicy(agent, measure=arm.record > 0)
+    return AdaptivePolicy(agent, arm.adaptation, arm.seed)
+
+
+@lru_cache(maxsize=2)
+def _agent(checkpoint: str, device: str) -> Agent:
+    return load_checkpoint(checkpoint, device).agent
+
+
+_open_env: tuple[envs.EnvConfig, gym.Env] | None = None
+
+
+def _env(config: envs.EnvConfig) -> gym.Env:
+    """The environment of these settings; the last one used stays open."""
+    global _open_env
+    if _open_env is None or _open_env[0] != config:
+        if _open_env is not None:
+            _open_env[1].close()
+        _open_env = (config, envs.make(config))
+    return _open_env[1]

@@ -1,0 +1,220 @@
+"""Evaluate a trained agent, frozen or frozen against adapting on the same episodes.
+
+    python scripts/eval.py --adapt --shift color_hard
+    python scripts/eval.py --adapt --shift none color_hard video_easy --episodes 30 --output result.json
+    python scripts/eval.py --checkpoint runs/my_run --adapt --adaptation paper --video videos
+"""
+
+import dataclasses
+import json
+import platform
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cli
+import tyro
+from episodes import Arm, default_workers, run_arms
+from figures import draw_comparison
+
+import envs
+from pad import settings
+from pad.adaptation import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
+from pad.checkpoint import Checkpoint, load_checkpoint
+from pad.evaluation import Comparison, Episode, compare, mean_interval, steps_per_second
+from pad.tracking import Tracker, TrackingConfig, progress_bar, say
+from pad.video import compose, write_video
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Evaluate a trained agent: frozen, or with --adapt frozen and adapting on the same episodes."""
+
+    checkpoint: str = "cartpole_swingup"
+    """A run, a checkpoint folder, or the name of an agent that ships."""
+    shift: tuple[str, ...] = ("none",)
+    """One or several of none, color_easy, color_hard, video_easy, video_hard."""
+    episodes: int = 10
+    """Episodes for each shift and arm."""
+    seed: int = 0
+    """Which episodes: number k of a seed is the same for every agent, arm and machine."""
+    adapt: bool = False
+    """Also run the adapting policy, and report its paired difference."""
+    adaptation: str = "default"
+    """Settings of the adapting policy: default, paper, or a YAML file. The flags below change single ones."""
+    adapter: Annotated[AdaptationConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=AdaptationConfig)
+    shift_data: str | None = None
+    """Folder in the published benchmark's layout, or of videos. Default: our own colours and backgrounds."""
+    shift_split: Literal["test", "validation"] = "test"
+    """Which of our own colours and backgrounds: choose settings on validation, report on test."""
+    quality: envs.Quality | None = None
+    """Renderer quality. Default: what the agent was trained on."""
+    workers: int = field(default_factory=default_workers)
+    """Processes that run episodes side by side; the results do not depend on it."""
+    device: str = "cpu"
+    output: Path | None = None
+    """JSON file for settings, returns and seeds."""
+    figure: Path | None = None
+    """PNG file for a picture of the comparison."""
+    video: Path | None = None
+    """Folder for an mp4 of the first episode of each shift, the arms side by side."""
+    tracking: Annotated[TrackingConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1 or self.workers < 1:
+            raise ValueError(f"episodes and workers must be at least 1, got {self.episodes} and {self.workers}")
+
+
+def main() -> None:
+    config = read_config(sys.argv[1:])
+    checkpoint = load_checkpoint(config.checkpoint, cli.check_device(config.device))
+    arms = make_arms(config, checkpoint)
+    if config.adapt:
+        moving = AdaptivePolicy(checkpoint.agent, config.adapter).parameter_names
+        say(f"adaptation moves {', '.join(moving)}")
+    name = f"eval_{Path(config.checkpoint).name}_{'_'.join(config.shift)}"
+    described = {**settings.to_dict(config_for_record(config)), "env": checkpoint.env}
+    with Tracker(Path("runs") / "eval" / name, config.tracking, name, "eval", described) as tracker:
+        episodes = run_all(arms, config.workers, tracker)
+        report(config, checkpoint, arms, episodes, tracker)
+
+
+def read_config(arguments: list[str]) -> EvalConfig:
+    """Flags over the named adaptation settings, over the defaults."""
+    name, _ = cli.take_option(arguments, "adaptation")
+    if name is None or name in ADAPTATIONS:
+        adapter = ADAPTATIONS[name or "default"]
+    elif Path(name).suffix in (".yaml", ".yml"):
+        adapter = settings.read_yaml(AdaptationConfig, Path(name))
+    else:
+        raise cli.BadInput(f"unknown adaptation {name!r}; known: {', '.join(ADAPTATIONS)}, or a YAML file")
+    return cli.parse(EvalConfig, arguments, EvalConfig(adapter=adapter))
+
+
+def config_for_record(config: EvalConfig) -> EvalConfig:
+    """The settings with paths as text, for JSON."""
+    text = {n: None if (p := getattr(config, n)) is None else str(p) for n in ("output", "figure", "video")}
+    return dataclasses.replace(config, **text)  # type: ignore[arg-type]
+
+
+def make_arms(config: EvalConfig, checkpoint: Checkpoint) -> list[Arm]:
+    """Frozen, and if asked for adapting, for each shift; what cannot be evaluated is found out now."""
+    arms = []
+    for shift in config.shift:
+        env = make_env_config(config, checkpoint, shift)
+        probe = envs.make(env)
+        try:
+            if probe.observation_space.shape != checkpoint.agent.obs_shape:
+                raise cli.BadInput(
+                    f"{config.checkpoint} sees {checkpoint.agent.obs_shape}, "
+                    f"its environment shows {probe.observation_space.shape}"
+                )
+            probe.reset(seed=0)
+        finally:
+            probe.close()
+        for adaptation in (None, config.adapter) if config.adapt else (None,):
+            record = 1 if config.video else 0
+            arm = Arm(config.checkpoint, env, adaptation, config.seed, config.episodes, config.device, record)
+            arms.append(arm)
+    return arms
+
+
+def make_env_config(config: EvalConfig, checkpoint: Checkpoint, shift: str) -> envs.EnvConfig:
+    """The environment that the checkpoint was trained in, with a shift."""
+    if not checkpoint.env:
+        raise cli.BadInput(f"{config.checkpoint} does not say which environment it was trained in")
+    env = settings.from_dict(envs.EnvConfig, checkpoint.env, "env")
+    quality = config.quality or env.quality
+    data = config.shift_data if shift != "none" else None
+    return dataclasses.replace(env, shift=shift, shift_data=data, shift_split=config.shift_split, quality=quality)
+
+
+def run_all(arms: list[Arm], workers: int, tracker: Tracker) -> list[list[Episode]]:
+    """Episodes of each arm, logged as they come."""
+    episodes: list[list[Episode]] = [[] for _ in arms]
+    with progress_bar("episodes", sum(arm.episodes for arm in arms), 0, "episodes") as bar:
+        for step, (index, episode) in enumerate(run_arms(arms, workers)):
+            arm = arms[index]
+            episodes[index].append(episode)
+            label = f"{arm.env.shift}/{'frozen' if arm.adaptation is None else 'adapted'}"
+            tracker.log({f"{label}_return": episode.episode_return, "episode": len(episodes[index])}, step)
+            bar.set_postfix_str(f"{label} {episode.episode_return:.0f}")
+            bar.update(1)
+    return episodes
+
+
+def report(
+    config: EvalConfig, checkpoint: Checkpoint, arms: list[Arm], episodes: list[list[Episode]], tracker: Tracker
+) -> None:
+    """The table, and the files that were asked for."""
+    by_shift: dict[str, dict[str, list[Episode]]] = {}
+    for arm, met in zip(arms, episodes, strict=True):
+        by_shift.setdefault(arm.env.shift, {})["frozen" if arm.adaptation is None else "adapted"] = met
+    print(format_table(by_shift))
+    results = {shift: {name: arm_record(met) for name, met in arms.items()} for shift, arms in by_shift.items()}
+    for shift, met in by_shift.items():
+        if "adapted" in met:
+            results[shift]["comparison"] = dataclasses.asdict(compare(met["frozen"], met["adapted"]))
+    if config.output:
+        record = {
+            "settings": settings.to_dict(config_for_record(config)),
+            "env": checkpoint.env,
+            "agent": settings.to_dict(checkpoint.agent.config),
+            "hardware": f"{platform.machine()}, {platform.processor() or platform.system()}, {default_workers()} cores",
+            "command": f"python {' '.join(sys.argv)}",
+            **(results[config.shift[0]] if len(results) == 1 else {"shifts": results}),
+        }
+        cli.write_text(config.output, json.dumps(record, indent=1) + "\n")
+        say(f"wrote {config.output}")
+    if config.figure:
+        task = str(checkpoint.env.get("task", ""))
+        draw_comparison(config.figure, by_shift, f"{task}, {config.episodes} episodes")
+        say(f"wrote {config.figure}")
+    if config.video:
+        write_videos(config.video, by_shift, str(checkpoint.env.get("task", "")), tracker)
+    last = sum(arm.episodes for arm in arms)
+    means = {f"{s}/{n}_mean_return": mean_interval([e.episode_return for e in m]).mean for s, a in by_shift.items() for n, m in a.items()}
+    tracker.log(means, last)
+
+
+def arm_record(episodes: list[Episode]) -> dict[str, Any]:
+    return {
+        "returns": [episode.episode_return for episode in episodes],
+        "seeds": [episode.seed for episode in episodes],
+        "steps_per_second": round(steps_per_second(episodes), 1),
+    }
+
+
+def format_table(by_shift: dict[str, dict[str, list[Episode]]]) -> str:
+    """Mean returns with 95 % intervals over episodes, and control steps a second."""
+    rows = [["shift", "frozen", "adapted", "adapted - frozen", "won/lost/tied", "steps/s"]]
+    for shift, met in by_shift.items():
+        speeds = " / ".join(f"{steps_per_second(episodes):.0f}" for episodes in met.values())
+        if "adapted" in met:
+            c: Comparison = compare(met["frozen"], met["adapted"])
+            row = [str(c.frozen), str(c.adapted), f"{c.difference.mean:+.0f} [{c.difference.low:+.0f}, {c.difference.high:+.0f}]"]
+            rows.append([shift, *row, f"{c.won}/{c.lost}/{c.tied}", speeds])
+        else:
+            frozen = mean_interval([episode.episode_return for episode in met["frozen"]])
+            rows.append([shift, str(frozen), "", "", "", speeds])
+    used = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in used]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in zip(*used, strict=True)]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def write_videos(folder: Path, by_shift: dict[str, dict[str, list[Episode]]], task: str, tracker: Tracker) -> None:
+    """One mp4 for each shift: its first episode."""
+    for shift, met in by_shift.items():
+        arms = {"frozen": met["frozen"][0]}
+        if "adapted" in met:
+            arms["adapting"] = met["adapted"][0]
+        path = folder / f"{shift}.mp4"
+        write_video(path, list(compose(arms, f"{task}, {shift}")), fps=20)
+        tracker.log_video(f"{shift}/video", path, sum(len(e) for a in by_shift.values() for e in a.values()))
+        say(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,164 @@
+"""Train an agent from pixels, with the self-supervised head that lets it adapt after deployment.
+
+    python scripts/train.py --config configs/cpu/cartpole_swingup.yaml --seed 1
+    python scripts/train.py --resume runs/cartpole_swingup_clone_s1
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import cli
+import gymnasium as gym
+import numpy as np
+import torch
+import tyro
+import yaml
+
+import envs
+from pad import settings
+from pad.agent import Agent, AgentConfig
+from pad.checkpoint import Checkpoint, find_checkpoint
+from pad.seeding import episode_seed
+from pad.tracking import Tracker, TrackingConfig, say
+from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
+from pad.types import Metrics
+from pad.video import write_video
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train an agent. The defaults are the paper's; configs/cpu holds what two cores can afford."""
+
+    seed: int = 1
+    """Seed of networks, exploration and episodes."""
+    device: str = "cpu"
+    threads: int = 1
+    """Torch threads. More than one pays only on an idle machine and with large networks."""
+    run: str | None = None
+    """Folder of the run. Default: runs/<task>_<recipe>_s<seed>."""
+    env: envs.EnvConfig = field(default_factory=envs.EnvConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    tracking: Annotated[TrackingConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrackingConfig)
+
+    @property
+    def name(self) -> str:
+        return f"{self.env.task}_{self.training.recipe}_s{self.seed}"
+
+
+def main() -> None:
+    arguments, resume = sys.argv[1:], None
+    if not {"-h", "--help"} & set(arguments):
+        resume, arguments = cli.take_option(arguments, "resume")
+    config = read_resumed(Path(resume), arguments) if resume else read_config(arguments)
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    run = Run(Path(resume or config.run or f"runs/{config.name}"))
+    if not resume:
+        make_run(run, config)
+    start(run, config, resume=resume is not None)
+
+
+def read_config(arguments: list[str]) -> TrainConfig:
+    """Flags over the file that --config names, over the defaults."""
+    if {"-h", "--help"} & set(arguments):
+        print("usage: train.py [--config FILE.yaml] [--resume RUN] [OPTIONS]\n")
+        print("--config FILE.yaml  settings; the flags below go over them")
+        print("--resume RUN        go on with a run from its last checkpoint\n")
+    path, arguments = cli.take_option(arguments, "config")
+    return cli.parse(TrainConfig, arguments, settings.read_yaml(TrainConfig, Path(path)) if path else None)
+
+
+def read_resumed(folder: Path, arguments: list[str]) -> TrainConfig:
+    """The settings of a run; only tracking, device and threads may be changed.
+
+    Raises:
+        BadInput: when there is no run, or a flag would change what it computes.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise cli.BadInput(f"no run at {str(folder)!r}: it has no config.yaml")
+    saved = settings.read_yaml(TrainConfig, folder / "config.yaml")
+    config = cli.parse(TrainConfig, arguments, saved)
+    free = {"tracking": saved.tracking, "device": saved.device, "threads": saved.threads}
+    if dataclasses.replace(config, **free) != saved:  # type: ignore[arg-type]
+        raise cli.BadInput("a resumed run keeps its settings; only tracking, --device and --threads may be given")
+    return config
+
+
+def make_run(run: Run, config: TrainConfig) -> None:
+    """The run's folder with its settings.
+
+    Raises:
+        BadInput: when it already holds a run.
+    """
+    if run.folder.exists() and any(run.folder.iterdir()):
+        raise cli.BadInput(f"{run.folder} already holds a run; --resume {run.folder} goes on with it, --run names another")
+    cli.check_device(config.device)
+    envs.make(config.env, "state").close()  # an unknown task must not leave a folder behind
+    cli.write_text(run.folder / "config.yaml", yaml.safe_dump(settings.to_dict(config), sort_keys=False))
+
+
+def start(run: Run, config: TrainConfig, resume: bool) -> None:
+    """Train; an interrupt saves and leaves with a line that says how to go on."""
+
+    def make_env(observation: str) -> gym.Env:
+        return envs.make(config.env, observation)  # type: ignore[arg-type]
+
+    pixels = make_env("pixels")
+    shape, actions = pixels.observation_space.shape or (), pixels.action_space.shape or ()
+    agent = Agent(shape, actions[0], config.agent, critic=config.training.recipe == "sac").to(cli.check_device(config.device))
+    about = {"recipe": config.training.recipe, "seed": config.seed}
+    checkpoint = Checkpoint(agent, settings.to_dict(config.env), about)
+    phases = make_phases(agent, make_env, config.training, config.seed, run.folder)
+    if resume:
+        resume = _has_state(run)
+    group = f"{config.env.task}_{config.training.recipe}"
+    described = settings.to_dict(config)
+    with Tracker(run.folder, config.tracking, config.name, group, described) as tracker:
+        say(f"{run.folder}: {config.name}, {sum(p.numel() for p in agent.parameters()):,} parameters")
+        try:
+            train(run, checkpoint, phases, config.training, make_evaluate(pixels, make_env), tracker, resume)
+        except Interrupted:
+            say(f"saved; go on with: python scripts/train.py --resume {run.folder}")
+            sys.exit(130)
+    say(f"done: python scripts/eval.py --checkpoint {run.folder} --adapt --shift color_hard")
+
+
+def _has_state(run: Run) -> bool:
+    """Whether a run got as far as its first checkpoint; one that did not begins anew."""
+    try:
+        find_checkpoint(run.checkpoint)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def make_evaluate(pixels: gym.Env, make_env: Callable[[str], gym.Env]) -> Any:
+    """Evaluation of whatever a phase trains: a policy on pixels, with a video, or on state."""
+    state = make_env("state")
+
+    def evaluate(act: Callable[[np.ndarray], np.ndarray], episodes: int, video: Path | None) -> Metrics:
+        env = state if video is None else pixels
+        returns, frames = [], []
+        for number in range(episodes):
+            obs, _ = env.reset(seed=episode_seed(0, number))
+            total, over = 0.0, False
+            while not over:
+                if video is not None and number == 0:
+                    frames.append(np.asarray(env.render()))
+                obs, reward, terminated, truncated, _ = env.step(act(obs))
+                total, over = total + float(reward), terminated or truncated
+            returns.append(total)
+        if video is not None:
+            write_video(video, frames, env.metadata["render_fps"])
+        return {"return_mean": float(np.mean(returns)), "return_min": float(np.min(returns))}
+
+    return evaluate
+
+
+if __name__ == "__main__":
+    cli.run(main)
