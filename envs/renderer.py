@@ -5,6 +5,8 @@ its scene and its buffer, so a small picture costs little, and holds its context
 closing one environment cannot blind another.
 """
 
+import atexit
+import weakref
 from typing import Literal, get_args
 
 import mujoco
@@ -15,6 +17,16 @@ from envs.opengl import OpenGLUnavailable
 
 Quality = Literal["fast", "standard"]
 """`standard`: dm_control's own pixels. `fast`: no shadows and no multisampling, tens of times quicker."""
+
+_open: "weakref.WeakSet[Renderer]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    # A context that outlives the interpreter's modules complains when it is freed.
+    for renderer in list(_open):
+        renderer.close()
+
 
 _MAX_GEOMS = 1000  # dm_control's own limit for a scene
 
@@ -42,6 +54,7 @@ class Renderer:
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = quality == "standard"
         self._option = mujoco.MjvOption()
         self._perturb = mujoco.MjvPerturb()
+        _open.add(self)
 
     def _find_camera(self, camera: int | str) -> mujoco.MjvCamera:
         names = [self._model.camera(index).name for index in range(self._model.ncam)]

@@ -2,10 +2,10 @@
 
 import torch
 
-from pad.types import Images
+from pad.types import Crops, Images
 
 
-def random_crop(images: Images, size: int, generator: torch.Generator | None = None) -> Images:
+def random_crop(images: Images, size: int, generator: torch.Generator | None = None) -> Crops:
     """A (size, size) window of each image, at any offset with equal chance.
 
     The authors' code never draws the last offset; this one does.
@@ -21,7 +21,7 @@ def random_crop(images: Images, size: int, generator: torch.Generator | None = N
     return windows[torch.arange(count, device=device), :, top, left]
 
 
-def center_crop(images: Images, size: int) -> Images:
+def center_crop(images: Images, size: int) -> Crops:
     """The (size, size) window in the middle of each image."""
     height, width = images.shape[-2:]
     if size > min(height, width):

@@ -99,7 +99,7 @@ def find_checkpoint(name: str | Path) -> Path:
     Raises:
         FileNotFoundError: when there is none, naming those that ship.
     """
-    for folder in (Path(name), Path(name) / "checkpoint", ZOO / str(name)):
+    for folder in (Path(name) / "checkpoint", Path(name), ZOO / str(name)):
         for candidate in (folder, folder.with_name(f"{folder.name}.old")):
             if (candidate / "config.yaml").is_file():
                 return candidate

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from pad.agent import Agent
 from pad.losses import cloning_loss, inverse_dynamics_loss
@@ -37,6 +39,9 @@ class CloneConfig:
     """Adam step size at the end of its cosine decay."""
     inverse_dynamics_weight: float = 1.0
     """Weight of the inverse-dynamics loss beside the imitation loss."""
+    state_weight: float = 1.0
+    """Weight of an auxiliary loss: a linear layer on the actor's projection infers the simulator's state. It is
+    thrown away after training. The expert's nearly bang-bang actions alone teach the convolutions little at first."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.expert_episodes <= self.episodes:
@@ -48,13 +53,18 @@ class CloneConfig:
 class Cloning:
     """Owns the optimizer of the agent that it trains, in place."""
 
-    def __init__(self, agent: Agent, config: CloneConfig) -> None:
+    def __init__(self, agent: Agent, state_size: int, config: CloneConfig) -> None:
         self._agent, self._config, self.updates = agent, config, 0
-        self._parameters = [p for p in agent.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate, fused=True)
+        # Normalizes by the batches' own statistics, averaged slowly.
+        self._normalize = nn.BatchNorm1d(state_size, affine=False, momentum=0.01).to(agent.device)
+        self._infer_state = nn.Linear(agent.config.encoder.projection, state_size).to(agent.device)
+        parameters = [p for p in agent.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.Adam(
+            [*parameters, *self._infer_state.parameters()], lr=config.learning_rate, fused=True
+        )
 
     def update(self, batch: Batch) -> Metrics:
-        """One gradient step on crops; `batch.extras["expert_action"]` is what the expert would have done."""
+        """One gradient step on crops; `batch.extras` holds the expert's action and the simulator's state."""
         agent, config = self._agent, self._config
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate()
@@ -64,12 +74,18 @@ class Cloning:
         else:
             features, next_features = agent.encoder(torch.cat([batch.obs, batch.next_obs])).chunk(2)
             inverse = inverse_dynamics_loss(agent.inverse_dynamics(features, next_features), batch.action)
-        imitation = cloning_loss(agent.actor.mean(agent.control(features)), batch.extras["expert_action"])
+        projected = agent.actor.projection(agent.control(features))
+        imitation = cloning_loss(agent.actor.mean_of(projected), batch.extras["expert_action"])
+        state = F.mse_loss(self._infer_state(projected), self._normalize(batch.extras["state"]))
         self._optimizer.zero_grad()
-        (imitation + config.inverse_dynamics_weight * inverse).backward()
+        (imitation + config.inverse_dynamics_weight * inverse + config.state_weight * state).backward()
         self._optimizer.step()
         self.updates += 1
-        return {"cloning_loss": imitation.item(), "inverse_dynamics_loss": inverse.item()}
+        return {
+            "cloning_loss": imitation.item(),
+            "inverse_dynamics_loss": inverse.item(),
+            "state_loss": state.item(),
+        }
 
     def _learning_rate(self) -> float:
         config, progress = self._config, min(self.updates / max(self._config.updates, 1), 1.0)
@@ -77,8 +93,15 @@ class Cloning:
         return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * cosine
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self._optimizer.state_dict(), "updates": self.updates}
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "normalize": self._normalize.state_dict(),
+            "infer_state": self._infer_state.state_dict(),
+            "updates": self.updates,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._optimizer.load_state_dict(state["optimizer"])
+        self._normalize.load_state_dict(state["normalize"])
+        self._infer_state.load_state_dict(state["infer_state"])
         self.updates = state["updates"]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pad.types import Features, Images, Vectors
+from pad.types import Features, Images, Projected, Vectors
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Projection(nn.Sequential):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.Tanh())
 
-    def forward(self, features: Vectors) -> Vectors:
+    def forward(self, features: Vectors) -> Projected:
         return super().forward(features)
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pad.types import Actions, Scalars, Vectors
+from pad.types import Actions, Projected, Scalars, Vectors
 
 LOG_STD_RANGE = (-10.0, 2.0)
 
@@ -43,7 +43,11 @@ class Actor(nn.Module):
 
     def mean(self, features: Vectors) -> Actions:
         """The most likely action."""
-        return torch.tanh(self(features)[0])
+        return self.mean_of(self.projection(features))
+
+    def mean_of(self, projected: Projected) -> Actions:
+        """The most likely action, from features that are projected already."""
+        return torch.tanh(self.policy(projected).chunk(2, dim=-1)[0])
 
     def sample(self, features: Vectors) -> ActionSample:
         """An action drawn at random, differentiable in the parameters."""

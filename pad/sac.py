@@ -1,19 +1,18 @@
 """Soft actor-critic with automatic temperature (Haarnoja et al., 2018), on pixels or on state.
 
-It learns on any `ActorCritic`: the pixel agent, whose features come from an encoder that the
-critic trains, or the state expert, whose features are the state itself.
+It learns on any networks with `features`, `actor` and `critic`: the pixel agent, whose features come
+from an encoder that the critic trains, or the state expert, whose features are the state itself.
 """
 
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pad import losses
-from pad.networks import Actor, Critic
 from pad.types import Batch, Metrics
 
 
@@ -35,15 +34,6 @@ class SACConfig:
     """The same for the encoder and the critic's projection."""
     actor_every: int = 2
     """Critic updates between updates of actor, temperature and targets."""
-
-
-class ActorCritic(Protocol):
-    """Networks that soft actor-critic can train."""
-
-    actor: Actor
-    critic: Critic | None
-
-    def features(self, images: Tensor) -> Tensor: ...
 
 
 class SAC:

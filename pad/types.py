@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -10,9 +10,12 @@ from torch import Tensor
 
 Images = UInt8[Tensor, "batch channels height width"]
 """0 to 255, successive frames stacked on channels."""
-Features = Float[Tensor, "batch channels height width"]
+Crops = UInt8[Tensor, "batch channels size size"]
+"""Square windows of images."""
+Features = Float[Tensor, "batch filters rows columns"]
 """A feature map of the convolutions."""
 Vectors = Float[Tensor, "batch features"]
+Projected = Float[Tensor, "batch projected"]
 Actions = Float[Tensor, "batch action"]
 """Each in [-1, 1]."""
 Scalars = Float[Tensor, " batch"]
@@ -35,6 +38,7 @@ class Batch:
     extras: dict[str, Tensor] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Policy(Protocol):
     """What a control loop needs: act, tell what came of it, and say when an episode begins."""
 

@@ -14,6 +14,7 @@ from pad.adaptation import AdaptationConfig, AdaptivePolicy, FrozenPolicy
 from pad.agent import Agent
 from pad.checkpoint import load_checkpoint
 from pad.evaluation import Episode, run_episode
+from pad.memory import keep_pages
 from pad.seeding import episode_seed
 from pad.types import Policy
 
@@ -65,6 +66,7 @@ def default_workers() -> int:
 def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
     # Two threads beside another busy process are many times slower than one.
     torch.set_num_threads(1)
+    keep_pages()
     env, policy = _env(arm.env), _policy(arm)
     return [
         run_episode(env, policy, episode_seed(arm.seed, number), record=number < arm.record) for number in numbers

@@ -22,6 +22,7 @@ import envs
 from pad import settings
 from pad.agent import Agent, AgentConfig
 from pad.checkpoint import Checkpoint, find_checkpoint
+from pad.memory import keep_pages
 from pad.seeding import episode_seed
 from pad.tracking import Tracker, TrackingConfig, say
 from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
@@ -56,6 +57,7 @@ def main() -> None:
         resume, arguments = cli.take_option(arguments, "resume")
     config = read_resumed(Path(resume), arguments) if resume else read_config(arguments)
     torch.set_num_threads(config.threads)
+    keep_pages()
     torch.manual_seed(config.seed)
     run = Run(Path(resume or config.run or f"runs/{config.name}"))
     if not resume:

@@ -122,6 +122,7 @@ def _evaluate(
         run.videos.mkdir(parents=True, exist_ok=True)
         video = run.videos / f"step_{step}.mp4"
     metrics = evaluate(phase.act, config.evaluation_episodes, video)
+    phase.note_evaluation(metrics["return_mean"])
     tracker.log({f"{phase.name}/evaluation_{name}": value for name, value in metrics.items()}, step)
     if video is not None and video.is_file():
         tracker.log_video(f"{phase.name}/evaluation_video", video, step)

@@ -4,10 +4,11 @@ A phase advances by whole episodes, so that its state between two of them is all
 checkpoint needs: the environment is reseeded for each.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -30,6 +31,7 @@ MakeEnv = Callable[[str], gym.Env]
 """Environment that observes "pixels" or "state"."""
 
 
+@runtime_checkable
 class Phase(Protocol):
     """A part of a training run, of `total` units, `done` so far."""
 
@@ -45,6 +47,9 @@ class Phase(Protocol):
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         """What the policy that is being trained would do, without noise."""
+
+    def note_evaluation(self, mean_return: float) -> None:
+        """How well `act` did just now."""
 
     def flush(self) -> None:
         """Write replay to disk."""
@@ -63,7 +68,7 @@ def make_phases(agent: Agent, make_env: MakeEnv, config: TrainingConfig, seed: i
     expert = Expert(state_size, action_size, config.expert.hidden).to(agent.device)
     return [
         _expert_sac(expert, state_env, config, seed, folder / "replay_expert"),
-        ClonePhase(agent, expert, make_env("pixels"), config.clone, seed, folder / "replay"),
+        ClonePhase(agent, expert, state_size, make_env("pixels"), config.clone, seed, folder / "replay"),
     ]
 
 
@@ -171,6 +176,7 @@ class SACPhase:
         self._networks, self._env, self._learner, self._replay = networks, env, learner, replay
         self._random_steps, self._seed, self._episode = random_steps, seed, 0
         self._rng = np.random.default_rng([seed, 1])
+        self._best_return, self._best_networks = -math.inf, dict[str, torch.Tensor]()
 
     def run_episode(self, advance: Advance) -> Metrics:
         obs, _ = self._env.reset(seed=training_seed(self._seed, self._episode))
@@ -198,6 +204,16 @@ class SACPhase:
     def act(self, obs: np.ndarray) -> np.ndarray:
         return self._networks.act(obs)
 
+    def note_evaluation(self, mean_return: float) -> None:
+        # An expert is only as good as the moment at which it is copied: its best evaluation counts.
+        if self.trains_agent:
+            return
+        if mean_return > self._best_return:
+            self._best_return = mean_return
+            self._best_networks = {n: v.detach().clone() for n, v in self._networks.state_dict().items()}
+        if self.done >= self.total:
+            self._networks.load_state_dict(self._best_networks)
+
     def flush(self) -> None:
         self._replay.flush()
 
@@ -205,6 +221,8 @@ class SACPhase:
         return {
             "done": self.done,
             "episode": self._episode,
+            "best_return": self._best_return,
+            "best_networks": self._best_networks,
             "networks": self._networks.state_dict(),
             "learner": self._learner.state_dict(),
             "replay": self._replay.state_dict(),
@@ -213,6 +231,7 @@ class SACPhase:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.done, self._episode = state["done"], state["episode"]
+        self._best_return, self._best_networks = state["best_return"], state["best_networks"]
         self._networks.load_state_dict(state["networks"])
         self._learner.load_state_dict(state["learner"])
         self._replay.load_state_dict(state["replay"])
@@ -225,13 +244,20 @@ class ClonePhase:
     name, unit, trains_agent = "clone", "updates", True
 
     def __init__(
-        self, agent: Agent, expert: Expert, env: gym.Env, config: CloneConfig, seed: int, folder: Path
+        self,
+        agent: Agent,
+        expert: Expert,
+        state_size: int,
+        env: gym.Env,
+        config: CloneConfig,
+        seed: int,
+        folder: Path,
     ) -> None:
         self.total, self.done = config.updates, 0
         self._agent, self._expert, self._env, self._config, self._seed = agent, expert, env, config, seed
-        self._cloning = Cloning(agent, config)
+        self._cloning = Cloning(agent, state_size, config)
         # The files grow only as they fill, so the bound need not be tight.
-        self._replay = _image_replay(agent, 10_000_000, folder, seed, expert_action=agent.action_size)
+        self._replay = _image_replay(agent, 10_000_000, folder, seed, expert_action=agent.action_size, state=state_size)
         self._episode = 0
         self._rng = np.random.default_rng([seed, 2])
 
@@ -261,17 +287,20 @@ class ClonePhase:
         noise = self._rng.uniform(0, self._config.action_noise)
         episode_return, over = 0.0, False
         while not over:
-            expert_action = self._expert.act(info["state"])
+            state, expert_action = info["state"], self._expert.act(info["state"])
             action = self._agent.act(obs) if by_student else expert_action
             action = np.clip(action + noise * self._rng.normal(size=action.shape), -1, 1).astype(np.float32)
             obs, reward, terminated, truncated, info = self._env.step(action)
-            self._replay.append(action, float(reward), terminated, obs, expert_action=expert_action)
+            self._replay.append(action, float(reward), terminated, obs, expert_action=expert_action, state=state)
             over = terminated or truncated
             episode_return += float(reward)
         return episode_return, by_student
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         return self._agent.act(obs)
+
+    def note_evaluation(self, mean_return: float) -> None:
+        """The learning rate ends near zero, so the last agent is kept."""
 
     def flush(self) -> None:
         self._replay.flush()

@@ -1,0 +1,67 @@
+"""What the tests share. Shapes of `pad`'s tensor functions are checked while they run."""
+
+import os
+
+os.environ.setdefault("WANDB_MODE", "disabled")
+
+from jaxtyping import install_import_hook
+
+with install_import_hook("pad", "beartype.beartype"):
+    import pad.adaptation
+    import pad.agent
+    import pad.cloning
+    import pad.evaluation
+    import pad.sac
+    import pad.training
+
+import numpy as np
+import pytest
+import torch
+from gradient_env import make_gradient_env
+
+from pad.agent import Agent, AgentConfig
+from pad.encoder import EncoderConfig
+from pad.types import Batch
+
+torch.set_num_threads(1)
+
+SMALL = AgentConfig(EncoderConfig(crop_size=20, filters=8, strides=(2, 1, 1), shared_layers=2, projection=12), hidden=16)
+
+
+def make_agent(seed: int = 0, config: AgentConfig = SMALL, critic: bool = True) -> Agent:
+    """A small agent for the gradient-image environment."""
+    torch.manual_seed(seed)
+    return Agent((9, 24, 24), 2, config, critic=critic)
+
+
+@pytest.fixture
+def agent() -> Agent:
+    return make_agent()
+
+
+@pytest.fixture
+def batch() -> Batch:
+    """Eight transitions of crops that the small agent takes."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (2, 8, 9, 20, 20), dtype=torch.uint8, generator=generator)
+    return Batch(
+        obs=images[0],
+        action=torch.rand(8, 2, generator=generator) * 2 - 1,
+        reward=torch.rand(8, generator=generator),
+        terminated=torch.tensor([True] + [False] * 7),
+        next_obs=images[1],
+        extras={"expert_action": torch.rand(8, 2, generator=generator) * 2 - 1},
+    )
+
+
+@pytest.fixture
+def transition() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """obs, action, next_obs as a control loop has them."""
+    rng = np.random.default_rng(0)
+    obs, next_obs = rng.integers(256, size=(2, 9, 24, 24), dtype=np.uint8)
+    return obs, rng.uniform(-1, 1, 2).astype(np.float32), next_obs
+
+
+@pytest.fixture
+def gradient_env():
+    return make_gradient_env()

@@ -1,0 +1,59 @@
+"""Packages point one way: scripts join pad and envs, and those two have never met."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LAYERS = {
+    "pad": ["types", "settings", "seeding", "memory", "losses", "augmentations", "encoder", "networks", "replay_buffer",
+            "agent", "self_supervision", "sac", "cloning", "expert", "adaptation", "evaluation", "checkpoint", "video",
+            "tracking", "training"],
+    "envs": ["opengl", "tasks", "appearance", "renderer", "shifts", "dm_control_env"],
+}  # fmt: skip
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [("pad", {"envs", "dm_control", "mujoco", "scripts"}), ("envs", {"pad", "torch", "wandb", "scripts"})],
+)
+def test_a_package_never_imports_what_it_must_not_know(package, forbidden):
+    for path in (ROOT / package).rglob("*.py"):
+        assert not {name.split(".")[0] for name in imports(path)} & forbidden, path
+
+
+@pytest.mark.parametrize("package", ["pad", "envs"])
+def test_modules_import_only_those_below_them(package):
+    order = LAYERS[package]
+    for path in (ROOT / package).rglob("*.py"):
+        parts = path.relative_to(ROOT / package).with_suffix("").parts
+        if parts == ("__init__",):
+            continue
+        for name in imports(path):
+            if name.startswith(f"{package}.") and name.split(".")[1] in order and name.split(".")[1] != parts[0]:
+                assert order.index(name.split(".")[1]) < order.index(parts[0]), f"{path} imports {name}"
+
+
+def test_every_module_has_its_place():
+    for package, order in LAYERS.items():
+        present = {path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+        assert present - {"__init__"} == set(order)
+
+
+def test_the_environments_need_no_torch():
+    code = "import envs, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
