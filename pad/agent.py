@@ -1,6 +1,7 @@
 """The agent: networks that act from pixels and infer actions from pixels, on one shared encoder."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ class Agent(nn.Module):
             if config.self_supervised
             else None
         )
-        self.apply(initialize)
+        self.apply(partial(initialize, delta=shape.initialization == "delta"))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
         for parameter in (self.encoder.color_matrix, self.encoder.color_offset):
             parameter.requires_grad_(False)

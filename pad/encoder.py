@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ class EncoderConfig:
     """How many of them, from the first, the self-supervised branch shares with actor and critic."""
     projection: int = 100
     """Features after the projection of each head."""
+    initialization: Literal["delta", "orthogonal"] = "delta"
+    """How convolutions begin: delta-orthogonal as in the paper, or orthogonal, for networks with large strides."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.shared_layers <= len(self.strides):

@@ -27,12 +27,16 @@ class ExpertConfig:
 
 
 class Expert(nn.Module):
-    """Actor and critic on a state vector."""
+    """Actor and critic on a state vector.
+
+    With layer norm (as in Ball et al., 2023): positions and velocities differ in scale, and it keeps Q
+    from running away.
+    """
 
     def __init__(self, state_size: int, action_size: int, hidden: int) -> None:
         super().__init__()
-        self.actor = Actor(nn.Identity(), state_size, action_size, hidden)
-        self.critic = Critic(nn.Identity(), state_size, action_size, hidden)
+        self.actor = Actor(nn.Identity(), state_size, action_size, hidden, norm=True)
+        self.critic = Critic(nn.Identity(), state_size, action_size, hidden, norm=True)
         self.apply(initialize)
 
     def features(self, state: Tensor) -> Tensor:

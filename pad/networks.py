@@ -20,20 +20,23 @@ class ActionSample(NamedTuple):
     log_prob: Scalars
 
 
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two hidden layers with ReLU."""
-    return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
-    )
+def mlp(inputs: int, hidden: int, outputs: int, norm: bool = False) -> nn.Sequential:
+    """Two hidden layers with ReLU, and with `norm` a layer norm before each."""
+    layers: list[nn.Module] = []
+    for size in (inputs, hidden):
+        layers += [nn.Linear(size, hidden), *([nn.LayerNorm(hidden)] if norm else []), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(hidden, outputs))
 
 
 class Actor(nn.Module):
     """Squashed Gaussian policy."""
 
-    def __init__(self, projection: nn.Module, features: int, actions: int, hidden: int) -> None:
+    def __init__(
+        self, projection: nn.Module, features: int, actions: int, hidden: int, norm: bool = False
+    ) -> None:
         super().__init__()
         self.projection = projection
-        self.policy = mlp(features, hidden, 2 * actions)
+        self.policy = mlp(features, hidden, 2 * actions, norm)
 
     def forward(self, features: Vectors) -> tuple[Tensor, Tensor]:
         """Mean before squashing, and log standard deviation: each (batch, action)."""
@@ -63,11 +66,13 @@ class Actor(nn.Module):
 class Critic(nn.Module):
     """Two Q functions on one projection."""
 
-    def __init__(self, projection: nn.Module, features: int, actions: int, hidden: int) -> None:
+    def __init__(
+        self, projection: nn.Module, features: int, actions: int, hidden: int, norm: bool = False
+    ) -> None:
         super().__init__()
         self.projection = projection
-        self.q1 = mlp(features + actions, hidden, 1)
-        self.q2 = mlp(features + actions, hidden, 1)
+        self.q1 = mlp(features + actions, hidden, 1, norm)
+        self.q2 = mlp(features + actions, hidden, 1, norm)
 
     def forward(self, features: Vectors, action: Actions) -> tuple[Scalars, Scalars]:
         x = torch.cat([self.projection(features), action], dim=-1)
@@ -89,10 +94,14 @@ class InverseDynamics(nn.Module):
         return torch.tanh(self.head(torch.cat(both.chunk(2), dim=-1)))
 
 
-def initialize(module: nn.Module) -> None:
-    """Orthogonal linear layers, delta-orthogonal convolutions (Xiao et al., 2018), zero biases."""
-    if isinstance(module, nn.Linear):
-        nn.init.orthogonal_(module.weight)
+def initialize(module: nn.Module, delta: bool = True) -> None:
+    """Orthogonal linear layers, zero biases; convolutions delta-orthogonal (Xiao et al., 2018), or orthogonal.
+
+    A delta-orthogonal convolution begins with the middle of its kernel alone. After a few strides it
+    then looks at so few of the pixels that a thin limb can fall between them.
+    """
+    if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and not delta):
+        nn.init.orthogonal_(module.weight, nn.init.calculate_gain("relu") if isinstance(module, nn.Conv2d) else 1.0)
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv2d):
         nn.init.zeros_(module.weight)

@@ -47,19 +47,22 @@ class VideoShift(Shift):
 def is_green(picture: np.ndarray) -> np.ndarray:
     """Pixels of the green screen: hue 100 to 185 degrees, saturation from 80/255, value from 70/255.
 
-    The published benchmark's key, without its conversion to HSV: with r, g, b whole numbers, hue
-    at least 100 degrees is 3 (b - r) >= -(max - min) where green is largest, and hue at most 185
-    is 12 (r - g) <= -11 (max - min) where blue is.
+    The published benchmark's key to the bit: the operations of a conversion to HSV in double
+    precision, in their order, since whole hues lie on the limits.
 
     Args:
         picture: uint8 (height, width, 3).
     """
-    r, g, b = (picture[..., channel].astype(np.int32) for channel in range(3))
-    largest = np.maximum(np.maximum(r, g), b)
-    span = largest - np.minimum(np.minimum(r, g), b)
-    greenish = (g == largest) & (r < largest) & (3 * (b - r) >= -span)
-    bluish = (b == largest) & (g < largest) & (12 * (r - g) <= -11 * span)
-    return (greenish | bluish) & (255 * span >= 80 * largest) & (largest >= 70)
+    largest, smallest = picture.max(-1), picture.min(-1)
+    # Where red is largest the hue is beyond the limits, and most pixels fail here already.
+    mask = (largest > picture[..., 0]) & (largest >= 70)
+    r, g, b = (picture[mask].T / 255.0).astype(np.float64)
+    high, low = largest[mask] / 255.0, smallest[mask] / 255.0
+    span = high - low
+    from_r, from_g, from_b = (high - r) / span, (high - g) / span, (high - b) / span
+    hue = np.where(g == high, 2.0 + from_r - from_b, 4.0 + from_g - from_r) / 6.0 % 1.0 * 360
+    mask[mask] = (hue >= 100) & (hue <= 185) & (span / high * 255 >= 80) & (high * 255 >= 70)
+    return mask
 
 
 class GeneratedVideos:

@@ -1,0 +1,153 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, make_agent
+
+from pad.adaptation import ADAPTATIONS, AdaptationConfig, AdaptivePolicy, FrozenPolicy
+from pad.types import Policy
+
+COLOR = AdaptationConfig(moves="color", learning_rate=1e-2, batch_size=4, memory=8)
+CONVOLUTIONS = dataclasses.replace(COLOR, moves="convolutions", learning_rate=1e-3)
+PAPER = dataclasses.replace(ADAPTATIONS["paper"], batch_size=4)
+
+
+def fingerprint(agent) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in agent.state_dict().items()}
+
+
+def moved(agent, before) -> set[str]:
+    return {name for name, value in agent.state_dict().items() if not value.equal(before[name])}
+
+
+@pytest.mark.parametrize("config", [COLOR, CONVOLUTIONS, dataclasses.replace(CONVOLUTIONS, optimizer="sgd")])
+def test_adaptation_moves_the_encoder_and_nothing_else(agent, transition, config):
+    policy = AdaptivePolicy(agent, config)
+    before = fingerprint(policy.agent)
+    policy.observe(*transition)
+    names = moved(policy.agent, before)
+    assert names == set(policy.parameter_names)
+    assert all(name.startswith("encoder.") for name in names)
+
+
+def test_the_authors_setting_moves_head_and_branch_too(agent, transition):
+    policy = AdaptivePolicy(agent, PAPER)
+    before = fingerprint(policy.agent)
+    policy.observe(*transition)
+    parts = {name.split(".")[0] for name in moved(policy.agent, before)}
+    assert parts == {"encoder", "inverse_dynamics"}
+    assert "encoder.color_matrix" not in moved(policy.agent, before)
+
+
+def test_only_the_first_layers_move_when_told_so(agent, transition):
+    policy = AdaptivePolicy(agent, dataclasses.replace(CONVOLUTIONS, layers=1))
+    before = fingerprint(policy.agent)
+    policy.observe(*transition)
+    assert moved(policy.agent, before) == {"encoder.convolutions.0.weight", "encoder.convolutions.0.bias"}
+
+
+@pytest.mark.parametrize("config", [COLOR, CONVOLUTIONS, PAPER])
+def test_the_agent_that_was_handed_in_never_changes(agent, transition, config):
+    before, flags = fingerprint(agent), [p.requires_grad for p in agent.parameters()]
+    policy = AdaptivePolicy(agent, config)
+    policy.observe(*transition)
+    assert not moved(agent, before)
+    assert [p.requires_grad for p in agent.parameters()] == flags
+
+
+@pytest.mark.parametrize("config", [COLOR, CONVOLUTIONS, PAPER])
+def test_adaptation_lowers_the_loss_on_what_it_sees(agent, transition, config):
+    policy = AdaptivePolicy(agent, config)
+    losses = [policy.observe(*transition)["self_supervised_loss"] for _ in range(40)]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+
+
+def test_a_new_episode_brings_back_weights_optimizer_and_draws(agent, transition):
+    policy = AdaptivePolicy(agent, COLOR)
+    runs = []
+    for _ in range(2):
+        policy.reset()
+        runs.append([policy.observe(*transition)["self_supervised_loss"] for _ in range(5)])
+    assert runs[0] == runs[1]
+    policy.reset()
+    assert not moved(policy.agent, fingerprint(agent))
+
+
+def test_a_policy_that_never_resets_goes_on_until_it_is_restored(agent, transition):
+    policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, reset="never"))
+    policy.observe(*transition)
+    policy.reset()
+    assert moved(policy.agent, fingerprint(agent))
+    policy.restore()
+    assert not moved(policy.agent, fingerprint(agent))
+
+
+def test_the_newest_transition_is_always_among_those_learned_from(agent, transition):
+    policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, batch_size=1, memory=50))
+    obs, action, next_obs = transition
+    for number in range(20):
+        policy.observe(obs, np.full(2, number / 20, np.float32), next_obs)
+        assert policy._draw().action[0, 0].item() == pytest.approx(number / 20)
+
+
+def test_a_memory_of_one_is_the_newest_transition_alone(agent, transition):
+    policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, memory=1))
+    obs, action, next_obs = transition
+    policy.observe(obs, -action, next_obs)
+    policy.observe(obs, action, next_obs)
+    drawn = policy._draw().action.numpy()
+    assert (drawn == action).all()
+
+
+def test_observations_of_one_transition_are_cropped_independently(agent):
+    ramp = np.arange(24, dtype=np.uint8)[None, None].repeat(9, 0).repeat(24, 1)
+    policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, batch_size=32))
+    policy.observe(ramp, np.zeros(2, np.float32), ramp)
+    batch = policy._draw()
+    assert (batch.obs[:, 0, 0, 0] != batch.next_obs[:, 0, 0, 0]).any()
+    assert len(set(batch.obs[:, 0, 0, 0].tolist())) > 2
+
+
+def test_adapted_state_can_be_saved_and_gone_on_with(agent, transition):
+    first, second = AdaptivePolicy(agent, CONVOLUTIONS), AdaptivePolicy(agent, CONVOLUTIONS)
+    first.observe(*transition)
+    second.load_state_dict(first.state_dict())
+    assert (first.act(transition[0]) == second.act(transition[0])).all()
+
+
+def test_a_frozen_policy_learns_nothing(agent, transition):
+    policy, before = FrozenPolicy(agent, measure=True), fingerprint(agent)
+    assert policy.observe(*transition)["self_supervised_loss"] > 0
+    assert FrozenPolicy(agent).observe(*transition) == {}
+    assert not moved(agent, before)
+
+
+def test_both_policies_answer_the_same_calls(agent):
+    assert isinstance(FrozenPolicy(agent), Policy)
+    assert isinstance(AdaptivePolicy(agent), Policy)
+
+
+def test_an_agent_without_a_head_cannot_adapt():
+    headless = make_agent(config=dataclasses.replace(SMALL, self_supervised=False))
+    with pytest.raises(ValueError, match="without a self-supervised head"):
+        AdaptivePolicy(headless)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"learning_rate": -1.0}, "learning_rate must be positive, got -1.0"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"layers": 2}, "goes with moves=convolutions"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(COLOR, **change)
+
+
+def test_more_layers_than_there_are_cannot_move(agent):
+    with pytest.raises(ValueError, match="layers must be at most 2 for this agent, got 5"):
+        AdaptivePolicy(agent, dataclasses.replace(CONVOLUTIONS, layers=5))

@@ -1,0 +1,124 @@
+import dataclasses
+import pickle
+import shutil
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from conftest import SMALL, make_agent
+
+from pad.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_train_state, save_checkpoint
+
+
+@pytest.fixture
+def saved(tmp_path, agent):
+    folder = tmp_path / "run" / "checkpoint"
+    save_checkpoint(folder, Checkpoint(agent, {"task": "x"}, {"seed": 3}), {"step": 5, "rng": torch.get_rng_state()})
+    return folder
+
+
+def test_an_agent_comes_back_as_it_was(saved, agent, transition):
+    loaded = load_checkpoint(saved)
+    assert (loaded.agent.act(transition[0]) == agent.act(transition[0])).all()
+    assert loaded.env == {"task": "x"}
+    assert loaded.about == {"seed": 3}
+    assert load_train_state(saved)["step"] == 5
+
+
+def test_a_run_is_found_by_its_folder(saved):
+    assert find_checkpoint(saved.parent) == saved
+
+
+@pytest.mark.parametrize("critic", [True, False])
+def test_an_agent_without_critic_or_head_comes_back_without(tmp_path, critic):
+    config = dataclasses.replace(SMALL, self_supervised=critic)
+    save_checkpoint(tmp_path / "c", Checkpoint(make_agent(config=config, critic=critic)))
+    loaded = load_checkpoint(tmp_path / "c").agent
+    assert (loaded.critic is not None) == critic
+    assert (loaded.inverse_dynamics is not None) == critic
+
+
+def test_half_precision_halves_the_file_and_hardly_changes_the_action(tmp_path, agent, transition):
+    save_checkpoint(tmp_path / "full", Checkpoint(agent))
+    save_checkpoint(tmp_path / "half", Checkpoint(agent), half=True)
+    full, half = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("full", "half"))
+    assert half < 0.6 * full
+    action = load_checkpoint(tmp_path / "half").agent.act(transition[0])
+    assert action == pytest.approx(agent.act(transition[0]), abs=1e-2)
+
+
+def test_the_last_whole_checkpoint_is_found_after_a_crash_between_two_renames(saved):
+    saved.rename(saved.with_name("checkpoint.old"))
+    assert load_checkpoint(saved).about == {"seed": 3}
+    assert load_checkpoint(saved.parent).about == {"seed": 3}
+
+
+def test_a_crash_while_writing_leaves_the_last_checkpoint(saved, agent, monkeypatch):
+    def crash(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", crash)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(saved, Checkpoint(agent, {}, {"seed": 4}))
+    assert load_checkpoint(saved).about == {"seed": 3}
+
+
+def truncate(folder, name):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def edit(folder, **changes):
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: truncate(f, "model.safetensors"), "does not hold this agent's weights"),
+        (lambda f: (f / "model.safetensors").write_bytes(b""), "does not hold this agent's weights"),
+        (lambda f: edit(f, format=99), "has format 99, this version reads up to 1"),
+        (lambda f: edit(f, format="x"), "not the config of a PAD checkpoint"),
+        (lambda f: edit(f, action_size=5), "does not hold this agent's weights"),
+        (lambda f: edit(f, agent={"hiden": 1}), "does not describe an agent"),
+        (lambda f: edit(f, obs_shape=3), "does not describe an agent"),
+        (lambda f: (f / "config.yaml").write_text("a: ["), "is not YAML"),
+        (lambda f: (f / "config.yaml").write_text("hello"), "not the config of a PAD checkpoint"),
+    ],
+)
+def test_a_damaged_or_foreign_checkpoint_is_refused_in_one_line(saved, damage, message):
+    damage(saved)
+    with pytest.raises(ValueError, match=message) as error:
+        load_checkpoint(saved)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_not_numbers_are_refused(saved, agent):
+    agent.actor.policy[0].weight.data[0, 0] = float("nan")
+    save_checkpoint(saved, Checkpoint(agent))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        load_checkpoint(saved)
+
+
+def test_missing_parts_are_named(saved, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint at '.*nowhere'.*shipped:"):
+        load_checkpoint(tmp_path / "nowhere")
+    (saved / "train_state.pt").unlink()
+    with pytest.raises(FileNotFoundError, match="no train_state.pt"):
+        load_train_state(saved)
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no model.safetensors"):
+        load_checkpoint(saved)
+
+
+class Bomb:
+    def __reduce__(self):
+        return shutil.rmtree, ("/nonexistent",)
+
+
+def test_a_train_state_executes_nothing(saved):
+    (saved / "train_state.pt").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_train_state(saved)

@@ -1,0 +1,54 @@
+import dataclasses
+
+import pytest
+import torch
+from conftest import SMALL, make_agent
+
+from pad.cloning import CloneConfig, Cloning
+
+
+def with_state(batch):
+    return dataclasses.replace(batch, extras={**batch.extras, "state": torch.randn(8, 4)})
+
+
+def test_the_agent_learns_what_the_expert_does_and_which_action_it_took(batch):
+    agent = make_agent(critic=False)
+    cloning = Cloning(agent, 4, CloneConfig(updates=100))
+    shown = with_state(batch)
+    metrics = [cloning.update(shown) for _ in range(100)]
+    for loss in ("cloning_loss", "inverse_dynamics_loss"):
+        assert metrics[-1][loss] < metrics[0][loss] / 4
+
+
+def test_the_learning_rate_falls_along_a_cosine(batch):
+    config = CloneConfig(updates=10, learning_rate=1e-3, final_learning_rate=1e-4)
+    cloning, shown = Cloning(make_agent(critic=False), 4, config), with_state(batch)
+    rates = []
+    for _ in range(10):
+        rates.append(cloning._learning_rate())
+        cloning.update(shown)
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[5] == pytest.approx(5.5e-4)
+    assert cloning._learning_rate() == pytest.approx(1e-4)
+
+
+def test_an_agent_without_a_head_can_be_cloned_too(batch):
+    agent = make_agent(config=dataclasses.replace(SMALL, self_supervised=False), critic=False)
+    metrics = Cloning(agent, 4, CloneConfig()).update(with_state(batch))
+    assert metrics["inverse_dynamics_loss"] == 0
+
+
+def test_what_helps_while_training_is_no_part_of_the_agent(batch):
+    agent = make_agent(critic=False)
+    names = set(agent.state_dict())
+    Cloning(agent, 4, CloneConfig()).update(with_state(batch))
+    assert set(agent.state_dict()) == names
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"expert_episodes": 999}, "expert_episodes must be from 1"), ({"student_share": 2.0}, "student_share")],
+)
+def test_settings_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        CloneConfig(**change)

@@ -1,0 +1,191 @@
+import subprocess
+import sys
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import envs
+from envs import EnvConfig
+
+
+@pytest.mark.parametrize("task", envs.PAPER_TASKS)
+def test_the_papers_tasks_pass_gymnasiums_checks(task):
+    env = gym.make(f"pad/{task}-v0", image_size=32, episode_length=40, render_mode="rgb_array")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # Actions in [-1, 1] and images are what the checker would like to see otherwise only for other spaces.
+        warnings.filterwarnings("ignore", message=".*different render modes.*")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        check_env(env.unwrapped, skip_render_check=False)
+    env.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", sorted(envs.TASKS))
+def test_every_task_of_the_suite_can_be_seen_and_acted_in(task):
+    env = gym.make(f"pad/{task}-v0", image_size=32)
+    obs, info = env.reset(seed=0)
+    assert obs.shape == (9, 32, 32)
+    assert obs.std() > 0
+    assert np.isfinite(info["state"]).all()
+    for _ in range(3):
+        obs, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+    assert np.isfinite(reward)
+    env.close()
+
+
+def test_observations_are_stacked_bytes_and_the_first_is_repeated():
+    env = envs.make(EnvConfig())
+    obs, _ = env.reset(seed=0)
+    assert obs.dtype == np.uint8
+    assert obs.shape == (9, 100, 100) == env.observation_space.shape
+    assert (obs[:3] == obs[3:6]).all()
+    assert (obs[3:6] == obs[6:]).all()
+    later, *_ = env.step(np.ones(1))
+    assert (later[:6] == obs[3:]).all()
+    assert (later[6:] != obs[6:]).any()
+
+
+@pytest.mark.parametrize(("task", "decisions"), [("cartpole_swingup", 125), ("walker_walk", 250), ("finger_spin", 500)])
+def test_an_episode_of_a_thousand_simulator_steps_is_truncated_not_terminated(task, decisions):
+    env = envs.make(EnvConfig(task=task), observation="state")
+    env.reset(seed=0)
+    for step in range(decisions):
+        _, _, terminated, truncated, _ = env.step(np.zeros(env.action_space.shape))
+        assert not terminated
+        assert truncated == (step == decisions - 1)
+
+
+def test_a_terminal_state_terminates():
+    env = envs.make(EnvConfig(task="lqr_lqr_2_1"), observation="state")
+    env.reset(seed=0)
+    task = env.unwrapped._env.task
+    task.get_termination = lambda physics: 0.0
+    *_, terminated, truncated, _ = env.step(np.zeros(env.action_space.shape))
+    assert terminated
+    assert not truncated
+
+
+def test_settings_really_arrive():
+    config = EnvConfig(image_size=40, frame_stack=2, action_repeat=5, episode_length=23, camera=1)
+    env = envs.make(config, render_size=50)
+    obs, _ = env.reset(seed=0)
+    assert obs.shape == (6, 40, 40)
+    assert env.render().shape == (50, 50, 3)
+    before = env.unwrapped._env.physics.time()
+    env.step(np.zeros(1))
+    assert env.unwrapped._env.physics.time() - before == pytest.approx(5 * 0.01)
+    steps = 1
+    while not env.step(np.zeros(1))[3]:
+        steps += 1
+    assert steps + 1 == 5  # 23 simulator steps in decisions of 5, rounded up
+    other = envs.make(EnvConfig(image_size=40, frame_stack=2, camera=0))
+    assert (other.reset(seed=0)[0] != obs).any()
+
+
+def test_the_reward_of_a_decision_is_the_sum_over_its_simulator_steps():
+    once, twice = (envs.make(EnvConfig(action_repeat=n), observation="state") for n in (1, 2))
+    once.reset(seed=0), twice.reset(seed=0)
+    action = np.full(1, 0.5)
+    expected = once.step(action)[1] + once.step(action)[1]
+    assert twice.step(action)[1] == pytest.approx(expected)
+
+
+def test_the_state_is_offered_beside_the_observation_and_is_never_part_of_it():
+    env = envs.make(EnvConfig(task="walker_walk", image_size=32))
+    _, info = env.reset(seed=0)
+    state_env = envs.make(EnvConfig(task="walker_walk"), observation="state")
+    obs, _ = state_env.reset(seed=0)
+    assert (info["state"] == obs).all()
+    assert obs.dtype == np.float32
+
+
+def test_standard_quality_is_dm_controls_own_picture():
+    env = envs.make(EnvConfig(quality="standard"))
+    obs, _ = env.reset(seed=0)
+    expected = env.unwrapped._env.physics.render(100, 100, camera_id=0)
+    assert (obs[-3:].transpose(1, 2, 0) == expected).all()
+
+
+def test_fast_quality_differs_only_by_shadows_and_edges():
+    fast, standard = (envs.make(EnvConfig(quality=quality)).reset(seed=0)[0][-3:] for quality in ("fast", "standard"))
+    assert np.abs(fast.astype(int) - standard).mean() < 6
+    assert (fast != standard).any()
+
+
+def test_closing_one_environment_does_not_blind_another():
+    first, second = (envs.make(EnvConfig(image_size=48)) for _ in range(2))
+    seen, _ = first.reset(seed=1)
+    second.reset(seed=2)
+    second.close()
+    assert (first.reset(seed=1)[0] == seen).all()
+    third = envs.make(EnvConfig(image_size=48))
+    assert (third.reset(seed=1)[0] == seen).all()
+    third.close()
+    third.close()
+    assert (first.reset(seed=1)[0] == seen).all()
+
+
+def test_pictures_of_another_size_do_not_disturb_the_observation():
+    env = envs.make(EnvConfig(image_size=32, shift="video_hard"), render_size=128)
+    obs, _ = env.reset(seed=1)
+    env.render()
+    again, _ = env.reset(seed=1)
+    assert (again == obs).all()
+    assert env.render().shape == (128, 128, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "cartpole_swing"}, "unknown task 'cartpole_swing'; known: "),
+        ({"shift": "fog"}, "unknown shift 'fog'; known: none, color_easy"),
+        ({"camera": 7}, "unknown camera 7; known: 0 "),
+        ({"quality": "best"}, "unknown quality 'best'; known: fast, standard"),
+    ],
+)
+def test_what_does_not_exist_is_refused_with_what_does(settings, message):
+    with pytest.raises(ValueError, match=message):
+        envs.make(EnvConfig(**settings))
+
+
+@pytest.mark.parametrize("name", ["action_repeat", "frame_stack", "image_size", "episode_length"])
+def test_counts_below_one_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        EnvConfig(**{name: 0})
+
+
+@pytest.mark.parametrize("action", [np.full(1, np.nan), np.zeros(2), np.zeros((1, 1))])
+def test_actions_that_are_none_are_refused(action):
+    env = envs.make(EnvConfig(), observation="state")
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"action must be finite with shape \(1,\)"):
+        env.step(action)
+
+
+def test_a_machine_without_opengl_is_told_what_to_install():
+    code = (
+        "import envs\n"
+        "env = envs.make(envs.EnvConfig(), 'state'); env.reset(seed=0)\n"  # physics needs no OpenGL
+        "try: envs.make(envs.EnvConfig())\n"
+        "except envs.OpenGLUnavailable as error: print(error)"
+    )
+    environment = {"MUJOCO_GL": "disable", "PATH": "/usr/bin:/bin"}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "libegl1 libegl-mesa0 libgl1-mesa-dri libopengl0" in result.stdout
+
+
+def test_the_users_own_choice_of_renderer_is_kept():
+    code = "import os, envs.opengl as o; o.choose(); print(os.environ['MUJOCO_GL'])"
+    environment = {"MUJOCO_GL": "disable", "PATH": "/usr/bin:/bin"}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "disable"
+
+
+def test_the_probe_names_the_renderer_that_answers():
+    from envs.opengl import probe
+
+    assert ": " in probe()

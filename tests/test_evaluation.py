@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from conftest import make_agent
+from gradient_env import make_gradient_env
+
+from pad.adaptation import AdaptationConfig, AdaptivePolicy, FrozenPolicy
+from pad.evaluation import Episode, compare, mean_interval, run_episode, steps_per_second
+from pad.seeding import episode_seed, training_seed
+from pad.video import compose, write_video
+
+
+def test_an_episode_is_the_sum_of_its_rewards_and_the_same_each_time(agent):
+    first, second = (run_episode(make_gradient_env(), FrozenPolicy(agent), 3) for _ in range(2))
+    assert first.episode_return == second.episode_return == pytest.approx(sum(first.rewards))
+    assert first.steps == 10
+    assert not first.frames
+
+
+def test_an_adapted_episode_does_not_depend_on_those_before_it(agent):
+    policy = AdaptivePolicy(agent, AdaptationConfig(batch_size=4))
+    alone = run_episode(make_gradient_env(), policy, 3)
+    run_episode(make_gradient_env(), policy, 4)
+    again = run_episode(make_gradient_env(), policy, 3)
+    assert again.rewards == alone.rewards
+    assert again.self_supervised_loss == alone.self_supervised_loss
+
+
+def test_no_policy_ever_receives_the_reward_or_the_state(agent):
+    seen = []
+
+    class Spy(FrozenPolicy):
+        def observe(self, *args):
+            seen.append(args)
+            return super().observe(*args)
+
+    run_episode(make_gradient_env(), Spy(agent), 3)
+    assert all([argument.shape for argument in arguments] == [(9, 24, 24), (2,), (9, 24, 24)] for arguments in seen)
+
+
+def test_episode_seeds_depend_on_number_and_seed_alone_and_never_meet_training():
+    evaluation = {episode_seed(s, k) for s in range(20) for k in range(200)}
+    assert len(evaluation) == 4000
+    assert not evaluation & {training_seed(s, k) for s in range(20) for k in range(200)}
+
+
+def episodes(returns: list[float]) -> list[Episode]:
+    return [Episode(seed, float(value), 1, 1.0) for seed, value in enumerate(returns)]
+
+
+def test_the_comparison_is_paired():
+    comparison = compare(episodes([100, 500, 900, 300]), episodes([110, 511, 909, 300]))
+    assert comparison.difference.mean == pytest.approx(7.5)
+    assert comparison.difference.low > 0
+    assert comparison.difference.high - comparison.difference.low < 15 < comparison.frozen.high - comparison.frozen.low
+    assert (comparison.won, comparison.lost, comparison.tied) == (3, 0, 1)
+
+
+def test_arms_that_met_other_episodes_are_not_compared():
+    with pytest.raises(ValueError, match="same episodes"):
+        compare(episodes([1, 2]), episodes([1, 2])[::-1])
+
+
+def test_an_interval_covers_the_mean_and_collapses_for_equal_values():
+    rng = np.random.default_rng(1)
+    covered = [
+        interval.low <= 5 <= interval.high
+        for interval in (mean_interval(rng.normal(5, 2, 30).tolist()) for _ in range(100))
+    ]
+    assert sum(covered) >= 88
+    assert mean_interval([3.0, 3.0]) == mean_interval([3.0])
+
+
+def test_speed_counts_all_steps_over_all_seconds():
+    assert steps_per_second([Episode(0, 0.0, 10, 2.0), Episode(1, 0.0, 30, 2.0)]) == pytest.approx(10)
+
+
+def test_the_video_shows_both_arms_with_their_curves(tmp_path):
+    agent = make_agent()
+    arms = {
+        "frozen": run_episode(make_gradient_env(), FrozenPolicy(agent, measure=True), 3, record=True),
+        "adapting": run_episode(make_gradient_env(), AdaptivePolicy(agent, AdaptationConfig()), 3, record=True),
+    }
+    frames = list(compose(arms, "test"))
+    assert len(frames) == 10
+    height, width, _ = frames[0].shape
+    assert height % 2 == 0
+    assert width % 2 == 0
+    assert (frames[0] != frames[-1]).any()
+    path = tmp_path / "deep" / "video.mp4"
+    write_video(path, frames, 10)
+    assert path.stat().st_size > 1000

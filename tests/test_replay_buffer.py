@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pad.replay_buffer import ReplayBuffer
+
+STACK = 3
+
+
+def fill(buffer: ReplayBuffer, lengths: list[int], first: int = 0) -> dict[float, tuple]:
+    """Play episodes whose every frame shows its own number; returns what each transition must look like.
+
+    The reward names the transition.
+    """
+    expected, number = {}, first
+    for length in lengths:
+        frames = [np.full((3, 2, 2), number, np.uint8)] * STACK
+        buffer.begin(np.concatenate(frames))
+        for step in range(length):
+            number += 1
+            obs = np.concatenate(frames)
+            frames = [*frames[1:], np.full((3, 2, 2), number % 256, np.uint8)]
+            action = np.array([number, -number], np.float32)
+            terminated = step == length - 1
+            buffer.append(action, float(number), terminated, np.concatenate(frames))
+            expected[float(number)] = (obs, action, terminated, np.concatenate(frames))
+        number += 1
+    return expected
+
+
+def check(buffer: ReplayBuffer, expected: dict[float, tuple], draws: int = 64) -> set[float]:
+    batch = buffer.sample(draws)
+    for row, reward in enumerate(batch.reward.tolist()):
+        obs, action, terminated, next_obs = expected[reward]
+        assert (batch.obs[row].numpy() == obs).all()
+        assert (batch.next_obs[row].numpy() == next_obs).all()
+        assert (batch.action[row].numpy() == action).all()
+        assert bool(batch.terminated[row]) == terminated
+    return set(batch.reward.tolist())
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=12), capacity=st.integers(12, 60))
+def test_every_draw_is_a_transition_that_happened_with_its_frames_stacked(lengths, capacity):
+    buffer = ReplayBuffer(capacity, (3, 2, 2), 2, STACK)
+    check(buffer, fill(buffer, lengths))
+
+
+def test_every_transition_is_drawn_when_nothing_was_overwritten():
+    buffer = ReplayBuffer(100, (3, 2, 2), 2, STACK)
+    expected = fill(buffer, [4, 1, 6])
+    assert check(buffer, expected, draws=2000) == set(expected)
+
+
+def test_what_was_overwritten_is_never_drawn():
+    buffer = ReplayBuffer(20, (3, 2, 2), 2, STACK)
+    fill(buffer, [8, 8])
+    recent = fill(buffer, [6, 6, 6], first=100)
+    assert check(buffer, recent, draws=500) <= set(recent)
+
+
+def test_a_buffer_on_disk_equals_one_in_memory(tmp_path):
+    here, there = ReplayBuffer(50, (3, 2, 2), 2, STACK), ReplayBuffer(50, (3, 2, 2), 2, STACK, folder=tmp_path)
+    fill(here, [5, 5]), fill(there, [5, 5])
+    first, second = here.sample(32), there.sample(32)
+    assert first.obs.equal(second.obs)
+    assert first.reward.equal(second.reward)
+
+
+def test_a_buffer_that_goes_back_draws_as_if_it_had_never_gone_on(tmp_path):
+    buffer = ReplayBuffer(100, (3, 2, 2), 2, STACK, folder=tmp_path)
+    expected = fill(buffer, [5, 3])
+    state = buffer.state_dict()
+    unbroken = [buffer.sample(8).reward.tolist() for _ in range(3)]
+    fill(buffer, [7, 7], first=100)
+    buffer.flush()
+
+    resumed = ReplayBuffer(100, (3, 2, 2), 2, STACK, folder=tmp_path, seed=9)
+    resumed.load_state_dict(state)
+    assert [resumed.sample(8).reward.tolist() for _ in range(3)] == unbroken
+    check(resumed, expected | fill(resumed, [4], first=200))
+
+
+def test_a_replay_that_is_cut_off_is_refused(tmp_path):
+    buffer = ReplayBuffer(10_000, (3, 2, 2), 2, STACK, folder=tmp_path)
+    fill(buffer, [5])
+    state = buffer.state_dict() | {"filled": 9_000}
+    with pytest.raises(ValueError, match="holds 4096 slots, the checkpoint needs 9000"):
+        ReplayBuffer(10_000, (3, 2, 2), 2, STACK, folder=tmp_path).load_state_dict(state)
+
+
+def test_drawing_from_an_empty_buffer_is_refused():
+    buffer = ReplayBuffer(10, (3, 2, 2), 2, STACK)
+    buffer.begin(np.zeros((9, 2, 2), np.uint8))
+    with pytest.raises(ValueError, match="no transition"):
+        buffer.sample(1)
+
+
+def test_a_transition_at_100x100_takes_little_more_than_one_frame(tmp_path):
+    buffer = ReplayBuffer(2**20, (3, 100, 100), 1, STACK, folder=tmp_path)
+    obs = np.zeros((9, 100, 100), np.uint8)
+    buffer.begin(obs)
+    for _ in range(4095):
+        buffer.append(np.zeros(1, np.float32), 0.0, False, obs)
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert size / 4096 < 32_000
+
+
+def test_a_full_disk_is_an_error_and_not_a_crash(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        ReplayBuffer(100, (3, 2, 2), 2, STACK, folder=tmp_path).begin(np.zeros((9, 2, 2), np.uint8))

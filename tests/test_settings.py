@@ -1,0 +1,69 @@
+import dataclasses
+
+import pytest
+import yaml
+
+from pad import settings
+from pad.adaptation import AdaptationConfig
+from pad.agent import AgentConfig
+from pad.training import TrainingConfig
+
+
+@pytest.mark.parametrize("config", [AgentConfig(), TrainingConfig(), AdaptationConfig(layers=2, moves="convolutions")])
+def test_settings_survive_yaml(config, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings.to_dict(config)))
+    assert settings.read_yaml(type(config), path) == config
+
+
+def test_absent_fields_keep_their_defaults_and_an_empty_file_changes_nothing(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("hidden: 7\n")
+    assert settings.read_yaml(AgentConfig, path) == AgentConfig(hidden=7)
+    path.write_text("")
+    assert settings.read_yaml(AgentConfig, path) == AgentConfig()
+
+
+@pytest.mark.parametrize("number", ["1e-3", "1E-3", "0.001", "1.0e-3", ".1e-2"])
+def test_scientific_notation_is_a_number(number, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"learning_rate: {number}\n")
+    assert settings.read_yaml(AdaptationConfig, path).learning_rate == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hiden: 7", "unknown key 'hiden'; did you mean 'hidden'"),
+        ("encoder: {filter: 7}", "unknown key 'encoder.filter'; did you mean 'filters'"),
+        ("zzz: 7", "unknown key 'zzz'; known: encoder, hidden, self_supervised"),
+        ("hidden: many", "hidden: .*integer.*got 'many'"),
+        ("hidden: true", "hidden: .*integer.*got True"),
+        ("hidden: 1.5", "hidden: .*integer.*got 1.5"),
+        ("self_supervised: 1", "self_supervised: .*boolean.*got 1"),
+        ("encoder: {strides: [2, x]}", "encoder.strides.1: .*integer.*got 'x'"),
+        ("encoder: 3", "encoder must map names to values, got 3"),
+        ("- 1", "settings must map names to values"),
+        ("hidden: 1\nhidden: 2", "repeated key hidden"),
+        ("hidden: [", "is not YAML"),
+        ("encoder: {shared_layers: 99}", "shared_layers must be from 1 to 11, got 99"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_path(text, message, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        settings.read_yaml(AgentConfig, path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere.yaml"):
+        settings.read_yaml(AgentConfig, tmp_path / "nowhere.yaml")
+
+
+def test_every_field_of_every_setting_has_a_type_that_yaml_can_say():
+    for config in (AgentConfig(), TrainingConfig(), AdaptationConfig()):
+        assert settings.from_dict(type(config), settings.to_dict(config)) == config
+        assert dataclasses.is_dataclass(config)

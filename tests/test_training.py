@@ -1,0 +1,160 @@
+"""Training on the gradient-image environment: it learns, it stops without loss, and it goes on as if it had not."""
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, make_agent
+from gradient_env import make_gradient_env
+
+from pad.adaptation import FrozenPolicy
+from pad.checkpoint import Checkpoint, load_checkpoint
+from pad.cloning import CloneConfig
+from pad.evaluation import run_episode
+from pad.expert import ExpertConfig
+from pad.sac import SACConfig
+from pad.tracking import Tracker, TrackingConfig
+from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
+
+SAC_TINY = TrainingConfig(
+    recipe="sac", steps=60, random_steps=20, batch_size=8, evaluations=2, evaluation_episodes=1, save_seconds=0.0
+)
+CLONE_TINY = TrainingConfig(
+    recipe="clone",
+    expert=ExpertConfig(steps=40, random_steps=20, batch_size=8, hidden=8),
+    clone=CloneConfig(episodes=5, expert_episodes=2, updates=12, batch_size=4),
+    evaluations=2,
+    evaluation_episodes=1,
+    save_seconds=0.0,
+)
+
+
+def evaluate(act, episodes, video):
+    env = make_gradient_env("pixels" if video else "state")
+    returns = []
+    for number in range(episodes):
+        obs, _ = env.reset(seed=number)
+        total, over = 0.0, False
+        while not over:
+            obs, reward, _, over, _ = env.step(act(obs))
+            total += reward
+        returns.append(total)
+    return {"return_mean": float(np.mean(returns))}
+
+
+def run_training(folder: Path, config: TrainingConfig, resume: bool = False, stop_after: int | None = None):
+    """Train an agent in `folder`; with `stop_after` episodes, ask it to stop as Ctrl-C would."""
+    torch.manual_seed(0)
+    agent = make_agent(critic=config.recipe == "sac")
+    torch.manual_seed(0)
+    phases = make_phases(agent, make_gradient_env, config, 0, folder)
+    if stop_after is not None:
+        interrupt_after(phases, stop_after)
+    with Tracker(folder, TrackingConfig(wandb="disabled"), "test", "test", {}) as tracker:
+        train(Run(folder), Checkpoint(agent), phases, config, evaluate, tracker, resume)
+    return agent
+
+
+def interrupt_after(phases, episodes: int) -> None:
+    """Send this process SIGINT in the middle of a later episode."""
+    count = 0
+    for phase in phases:
+        run_episode_of_phase = phase.run_episode
+
+        def run_episode(advance, inner=run_episode_of_phase):
+            nonlocal count
+            count += 1
+            if count == episodes + 1:
+
+                def interrupt(units: int) -> None:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    advance(units)
+
+                return inner(interrupt)
+            return inner(advance)
+
+        phase.run_episode = run_episode
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder).agent.state_dict()
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("config", [SAC_TINY, CLONE_TINY], ids=["sac", "clone"])
+@pytest.mark.parametrize("episodes", [1, 3, 5])
+def test_an_interrupted_run_ends_where_an_unbroken_one_does(tmp_path, config, episodes):
+    run_training(tmp_path / "unbroken", config)
+    with pytest.raises(Interrupted):
+        run_training(tmp_path / "broken", config, stop_after=episodes)
+    run_training(tmp_path / "broken", config, resume=True)
+    expected, found = weights(tmp_path / "unbroken"), weights(tmp_path / "broken")
+    assert all(value.equal(found[name]) for name, value in expected.items())
+    assert lines(tmp_path / "broken") == lines(tmp_path / "unbroken")
+
+
+def test_a_finished_run_that_is_resumed_has_nothing_left_to_do(tmp_path):
+    run_training(tmp_path, CLONE_TINY)
+    before = lines(tmp_path)
+    run_training(tmp_path, CLONE_TINY, resume=True)
+    assert lines(tmp_path) == before
+
+
+def test_signals_are_given_back_after_training(tmp_path):
+    assert threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    run_training(tmp_path, SAC_TINY)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_no_checkpoint_pretends_to_hold_an_agent_while_the_expert_learns(tmp_path):
+    with pytest.raises(Interrupted):
+        run_training(tmp_path, CLONE_TINY, stop_after=2)
+    with pytest.raises(FileNotFoundError, match="still training the expert"):
+        load_checkpoint(tmp_path)
+
+
+def test_the_cloned_agent_has_no_critic_and_the_other_has(tmp_path):
+    run_training(tmp_path / "clone", CLONE_TINY)
+    run_training(tmp_path / "sac", SAC_TINY)
+    assert load_checkpoint(tmp_path / "clone").agent.critic is None
+    assert load_checkpoint(tmp_path / "sac").agent.critic is not None
+
+
+def mean_return(agent) -> float:
+    env = make_gradient_env()
+    return float(np.mean([run_episode(env, FrozenPolicy(agent), seed).episode_return for seed in range(20)]))
+
+
+@pytest.mark.slow
+def test_soft_actor_critic_from_pixels_learns(tmp_path):
+    config = dataclasses.replace(
+        SAC_TINY, steps=2_000, random_steps=200, batch_size=32, save_seconds=60.0, sac=SACConfig(discount=0.9)
+    )
+    before = mean_return(make_agent())
+    after = mean_return(run_training(tmp_path, config))
+    assert after > before + 1.5
+    assert after > 8
+
+
+@pytest.mark.slow
+def test_cloning_an_expert_learns(tmp_path):
+    config = TrainingConfig(
+        recipe="clone",
+        expert=ExpertConfig(steps=1_500, random_steps=200, batch_size=64, hidden=32),
+        clone=CloneConfig(episodes=60, expert_episodes=10, updates=1_000, batch_size=32),
+        evaluations=4,
+    )
+    before = mean_return(make_agent(config=SMALL, critic=False))
+    after = mean_return(run_training(tmp_path, config))
+    assert after > before + 1.5
+    assert after > 8
