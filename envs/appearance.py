@@ -72,7 +72,9 @@ class Appearance:
             ValueError: when a name is unknown, or the model has none of the parts named.
         """
         if unknown := set(colors) - {*_TEXTURE_ATTRIBUTES, "self_rgb"}:
-            raise ValueError(f"unknown colours {sorted(unknown)}; known: {', '.join([*_TEXTURE_ATTRIBUTES, 'self_rgb'])}")
+            raise ValueError(
+                f"unknown colours {sorted(unknown)}; known: {', '.join([*_TEXTURE_ATTRIBUTES, 'self_rgb'])}"
+            )
         changed = False
         for name in self._textures:
             attributes = {

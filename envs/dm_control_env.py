@@ -21,7 +21,7 @@ class EnvConfig:
     shift: str = "none"
     """What differs from the training environment: none, color_easy, color_hard, video_easy or video_hard."""
     shift_data: str | None = None
-    """Folder in the published benchmark's layout (color_easy.pt, video_easy/*.mp4, ...). Default: our own colours and backgrounds."""
+    """Folder in the published benchmark's layout (color_easy.pt, video_easy/*.mp4, ...). Default: our own data."""
     shift_split: Literal["test", "validation"] = "test"
     """Which of our own colours and backgrounds: those that are reported, or those that settings are chosen on."""
     action_repeat: int | None = None
@@ -121,7 +121,7 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         info = {"state": _flatten(timestep.observation)}
         return self._observe(info), reward, timestep.last(), False, info
 
-    def render(self) -> np.ndarray:  # type: ignore[override]  # narrower than Gymnasium's
+    def render(self) -> np.ndarray:
         """What the camera sees, at `render_size`: uint8 (render_size, render_size, 3)."""
         return self.picture(self._render_size)
 

@@ -46,7 +46,9 @@ class AdaptationConfig:
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.layers is not None and (self.moves != "convolutions" or self.layers < 1):
-            raise ValueError(f"layers must be at least 1 and goes with moves=convolutions, got {self.layers} with {self.moves}")
+            raise ValueError(
+                f"layers must be at least 1 and goes with moves=convolutions, got {self.layers} with {self.moves}"
+            )
 
 
 ADAPTATIONS = MappingProxyType(

@@ -38,7 +38,10 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Path, checkpoint: Checkpoint, train_state: Mapping[str, Any] | None = None, model: bool = True,
+    folder: Path,
+    checkpoint: Checkpoint,
+    train_state: Mapping[str, Any] | None = None,
+    model: bool = True,
     half: bool = False,
 ) -> None:
     """Write a checkpoint, replacing the one that is there only when the new one is whole.
@@ -118,7 +121,9 @@ def load_checkpoint(name: str | Path, device: str = "cpu") -> Checkpoint:
     description = _read_description(folder / "config.yaml")
     weights = folder / "model.safetensors"
     if not weights.is_file():
-        raise FileNotFoundError(f"{folder} has no model.safetensors: its run is still training the expert, or it is cut off")
+        raise FileNotFoundError(
+            f"{folder} has no model.safetensors: its run is still training the expert, or it is cut off"
+        )
     try:
         agent = Agent(
             tuple(description["obs_shape"]),

@@ -45,7 +45,9 @@ class CloneConfig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.expert_episodes <= self.episodes:
-            raise ValueError(f"expert_episodes must be from 1 to episodes ({self.episodes}), got {self.expert_episodes}")
+            raise ValueError(
+                f"expert_episodes must be from 1 to episodes ({self.episodes}), got {self.expert_episodes}"
+            )
         if not 0 <= self.student_share <= 1:
             raise ValueError(f"student_share must be from 0 to 1, got {self.student_share}")
 

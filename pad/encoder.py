@@ -64,10 +64,11 @@ class Encoder(nn.Module):
     def forward(self, images: Images) -> Features:
         """Feature map of images (0 to 255), after the last convolution's ReLU."""
         first, *rest = self.convolutions
+        assert isinstance(first, nn.Conv2d)
         weight, bias = self._fold_color(first)
         # Channels last: twice as fast on a CPU. The division by 255 is folded in too.
         pixels = images.contiguous(memory_format=torch.channels_last).float()
-        x = F.conv2d(pixels, weight / 255, bias, first.stride).relu_()
+        x = F.conv2d(pixels, weight / 255, bias, stride=first.stride[0]).relu_()
         for convolution in rest:
             x = convolution(x).relu_()
         return x
@@ -75,6 +76,7 @@ class Encoder(nn.Module):
     def _fold_color(self, first: nn.Conv2d) -> tuple[Tensor, Tensor]:
         frames = first.weight.unflatten(1, (-1, len(self.color_offset)))
         weight = torch.einsum("ofchw,cd->ofdhw", frames, self.color_matrix).flatten(1, 2)
+        assert first.bias is not None
         return weight, first.bias + torch.einsum("ofchw,c->o", frames, self.color_offset)
 
 

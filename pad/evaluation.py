@@ -61,7 +61,7 @@ class Interval:
         return f"{self.mean:.0f} [{self.low:.0f}, {self.high:.0f}]"
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
+def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """Mean and its bias-corrected bootstrap interval (Efron, 1987), always the same for the same values."""
     sample = np.asarray(values, float)
     mean = float(sample.mean())

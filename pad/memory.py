@@ -19,4 +19,4 @@ def keep_pages() -> bool:
     except (OSError, AttributeError):
         return False
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20))
-    return all([mallopt(option, value) for option, value in settings])
+    return all(mallopt(option, value) for option, value in settings)

@@ -31,9 +31,7 @@ def mlp(inputs: int, hidden: int, outputs: int, norm: bool = False) -> nn.Sequen
 class Actor(nn.Module):
     """Squashed Gaussian policy."""
 
-    def __init__(
-        self, projection: nn.Module, features: int, actions: int, hidden: int, norm: bool = False
-    ) -> None:
+    def __init__(self, projection: nn.Module, features: int, actions: int, hidden: int, norm: bool = False) -> None:
         super().__init__()
         self.projection = projection
         self.policy = mlp(features, hidden, 2 * actions, norm)
@@ -66,9 +64,7 @@ class Actor(nn.Module):
 class Critic(nn.Module):
     """Two Q functions on one projection."""
 
-    def __init__(
-        self, projection: nn.Module, features: int, actions: int, hidden: int, norm: bool = False
-    ) -> None:
+    def __init__(self, projection: nn.Module, features: int, actions: int, hidden: int, norm: bool = False) -> None:
         super().__init__()
         self.projection = projection
         self.q1 = mlp(features + actions, hidden, 1, norm)
@@ -102,9 +98,14 @@ def initialize(module: nn.Module, delta: bool = True) -> None:
     """
     if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and not delta):
         nn.init.orthogonal_(module.weight, nn.init.calculate_gain("relu") if isinstance(module, nn.Conv2d) else 1.0)
-        nn.init.zeros_(module.bias)
+        _zero_bias(module)
     elif isinstance(module, nn.Conv2d):
         nn.init.zeros_(module.weight)
         middle = module.kernel_size[0] // 2
         nn.init.orthogonal_(module.weight.data[:, :, middle, middle], nn.init.calculate_gain("relu"))
-        nn.init.zeros_(module.bias)
+        _zero_bias(module)
+
+
+def _zero_bias(layer: nn.Linear | nn.Conv2d) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

@@ -44,7 +44,9 @@ class SAC:
             raise ValueError("soft actor-critic needs an agent with a critic; this one was cloned without")
         self.networks, self.config = networks, config
         # The encoder is what the actor and the critic both read; only the critic trains it.
-        self._encoder = nn.ModuleList(m for n in ("encoder", "control") if (m := getattr(networks, n, None)) is not None)
+        self._encoder = nn.ModuleList(
+            m for n in ("encoder", "control") if (m := getattr(networks, n, None)) is not None
+        )
         self.target = deepcopy(networks).requires_grad_(False)
         self._target_encoder = nn.ModuleList(
             m for n in ("encoder", "control") if (m := getattr(self.target, n, None)) is not None
@@ -98,7 +100,8 @@ class SAC:
     def _update_actor(self, features: Tensor) -> Metrics:
         policy = self.networks.actor.sample(features)
         critic = self.networks.critic.requires_grad_(False)
-        loss = losses.actor_loss(*critic(features, policy.action), policy.log_prob, self.log_alpha.exp().detach())
+        q1, q2 = critic(features, policy.action)
+        loss = losses.actor_loss(q1, q2, policy.log_prob, self.log_alpha.exp().detach())
         _step(self.optimizers["actor"], loss)
         critic.requires_grad_(True)
         temperature = losses.temperature_loss(self.log_alpha, policy.log_prob, self._target_entropy)

@@ -55,7 +55,9 @@ def _draw_curves(
     inner_top, inner = top + 20, height - 20 - _MARGIN
     draw.text((left + _MARGIN, top + 4), label, _INK)
     draw.text((left + width - _MARGIN, top + 4), f"{largest:.3g}", _INK, anchor="ra")
-    draw.line([(left + _MARGIN, top + height - _MARGIN), (left + width - _MARGIN, top + height - _MARGIN)], (70, 70, 75))
+    draw.line(
+        [(left + _MARGIN, top + height - _MARGIN), (left + width - _MARGIN, top + height - _MARGIN)], (70, 70, 75)
+    )
     for name, line in lines.items():
         shown = line[: step + 1]
         x = left + _MARGIN + np.arange(len(shown)) * (width - 2 * _MARGIN) / max(longest - 1, 1)

@@ -1,9 +1,11 @@
 """Many evaluation episodes, in worker processes, the same whatever their number."""
 
 import os
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import gymnasium as gym
 import joblib
@@ -63,14 +65,24 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def hardware() -> str:
+    """What a result was measured on, in words."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        model = next(
+            (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), model
+        )
+    software = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{model}, {default_workers()} cores, {platform.system()}, {software}"
+
+
 def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
     # Two threads beside another busy process are many times slower than one.
     torch.set_num_threads(1)
     keep_pages()
     env, policy = _env(arm.env), _policy(arm)
-    return [
-        run_episode(env, policy, episode_seed(arm.seed, number), record=number < arm.record) for number in numbers
-    ]
+    return [run_episode(env, policy, episode_seed(arm.seed, number), record=number < arm.record) for number in numbers]
 
 
 def _policy(arm: Arm) -> Policy:

@@ -1,13 +1,12 @@
 """Evaluate a trained agent, frozen or frozen against adapting on the same episodes.
 
-    python scripts/eval.py --adapt --shift color_hard
-    python scripts/eval.py --adapt --shift none color_hard video_easy --episodes 30 --output result.json
-    python scripts/eval.py --checkpoint runs/my_run --adapt --adaptation paper --video videos
+python scripts/eval.py --adapt --shift color_hard
+python scripts/eval.py --adapt --shift none color_hard video_easy --episodes 30 --output result.json
+python scripts/eval.py --checkpoint runs/my_run --adapt --adaptation paper --video videos
 """
 
 import dataclasses
 import json
-import platform
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import cli
 import tyro
-from episodes import Arm, default_workers, run_arms
+from episodes import Arm, default_workers, hardware, run_arms
 from figures import draw_comparison
 
 import envs
@@ -161,7 +160,7 @@ def report(
             "settings": settings.to_dict(config_for_record(config)),
             "env": checkpoint.env,
             "agent": settings.to_dict(checkpoint.agent.config),
-            "hardware": f"{platform.machine()}, {platform.processor() or platform.system()}, {default_workers()} cores",
+            "hardware": hardware(),
             "command": f"python {' '.join(sys.argv)}",
             **(results[config.shift[0]] if len(results) == 1 else {"shifts": results}),
         }
@@ -174,7 +173,11 @@ def report(
     if config.video:
         write_videos(config.video, by_shift, str(checkpoint.env.get("task", "")), tracker)
     last = sum(arm.episodes for arm in arms)
-    means = {f"{s}/{n}_mean_return": mean_interval([e.episode_return for e in m]).mean for s, a in by_shift.items() for n, m in a.items()}
+    means = {
+        f"{s}/{n}_mean_return": mean_interval([e.episode_return for e in m]).mean
+        for s, a in by_shift.items()
+        for n, m in a.items()
+    }
     tracker.log(means, last)
 
 
@@ -193,14 +196,21 @@ def format_table(by_shift: dict[str, dict[str, list[Episode]]]) -> str:
         speeds = " / ".join(f"{steps_per_second(episodes):.0f}" for episodes in met.values())
         if "adapted" in met:
             c: Comparison = compare(met["frozen"], met["adapted"])
-            row = [str(c.frozen), str(c.adapted), f"{c.difference.mean:+.0f} [{c.difference.low:+.0f}, {c.difference.high:+.0f}]"]
+            row = [
+                str(c.frozen),
+                str(c.adapted),
+                f"{c.difference.mean:+.0f} [{c.difference.low:+.0f}, {c.difference.high:+.0f}]",
+            ]
             rows.append([shift, *row, f"{c.won}/{c.lost}/{c.tied}", speeds])
         else:
             frozen = mean_interval([episode.episode_return for episode in met["frozen"]])
             rows.append([shift, str(frozen), "", "", "", speeds])
     used = [column for column in zip(*rows, strict=True) if any(column[1:])]
     widths = [max(map(len, column)) for column in used]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in zip(*used, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*used, strict=True)
+    ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 

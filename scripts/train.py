@@ -1,7 +1,7 @@
 """Train an agent from pixels, with the self-supervised head that lets it adapt after deployment.
 
-    python scripts/train.py --config configs/cpu/cartpole_swingup.yaml --seed 1
-    python scripts/train.py --resume runs/cartpole_swingup_clone_s1
+python scripts/train.py --config configs/cpu/cartpole_swingup.yaml --seed 1
+python scripts/train.py --resume runs/cartpole_swingup_clone_s1
 """
 
 import dataclasses
@@ -60,9 +60,28 @@ def main() -> None:
     keep_pages()
     torch.manual_seed(config.seed)
     run = Run(Path(resume or config.run or f"runs/{config.name}"))
-    if not resume:
-        make_run(run, config)
-    start(run, config, resume=resume is not None)
+    if resume is None and run.folder.exists() and any(run.folder.iterdir()):
+        raise cli.BadInput(
+            f"{run.folder} already holds a run; --resume {run.folder} goes on with it, --run names another"
+        )
+
+    def make_env(observation: str) -> gym.Env:
+        return envs.make(config.env, observation)  # type: ignore[arg-type]
+
+    # What cannot be made must not leave a folder behind, so the folder comes last.
+    pixels = make_env("pixels")
+    agent = make_agent(config, pixels)
+    if resume is None:
+        cli.write_text(run.folder / "config.yaml", yaml.safe_dump(settings.to_dict(config), sort_keys=False))
+    start(run, config, agent, pixels, make_env, resume=resume is not None and _has_state(run))
+
+
+def make_agent(config: TrainConfig, pixels: gym.Env) -> Agent:
+    """An untrained agent for the environment; only soft actor-critic from pixels needs a critic."""
+    shape, actions = pixels.observation_space.shape or (), pixels.action_space.shape or ()
+    critic = config.training.recipe == "sac"
+    agent = Agent((shape[0], shape[1], shape[2]), actions[0], config.agent, critic=critic)
+    return agent.to(cli.check_device(config.device))
 
 
 def read_config(arguments: list[str]) -> TrainConfig:
@@ -91,36 +110,15 @@ def read_resumed(folder: Path, arguments: list[str]) -> TrainConfig:
     return config
 
 
-def make_run(run: Run, config: TrainConfig) -> None:
-    """The run's folder with its settings.
-
-    Raises:
-        BadInput: when it already holds a run.
-    """
-    if run.folder.exists() and any(run.folder.iterdir()):
-        raise cli.BadInput(f"{run.folder} already holds a run; --resume {run.folder} goes on with it, --run names another")
-    cli.check_device(config.device)
-    envs.make(config.env, "state").close()  # an unknown task must not leave a folder behind
-    cli.write_text(run.folder / "config.yaml", yaml.safe_dump(settings.to_dict(config), sort_keys=False))
-
-
-def start(run: Run, config: TrainConfig, resume: bool) -> None:
+def start(
+    run: Run, config: TrainConfig, agent: Agent, pixels: gym.Env, make_env: Callable[[str], gym.Env], resume: bool
+) -> None:
     """Train; an interrupt saves and leaves with a line that says how to go on."""
-
-    def make_env(observation: str) -> gym.Env:
-        return envs.make(config.env, observation)  # type: ignore[arg-type]
-
-    pixels = make_env("pixels")
-    shape, actions = pixels.observation_space.shape or (), pixels.action_space.shape or ()
-    agent = Agent(shape, actions[0], config.agent, critic=config.training.recipe == "sac").to(cli.check_device(config.device))
     about = {"recipe": config.training.recipe, "seed": config.seed}
     checkpoint = Checkpoint(agent, settings.to_dict(config.env), about)
     phases = make_phases(agent, make_env, config.training, config.seed, run.folder)
-    if resume:
-        resume = _has_state(run)
     group = f"{config.env.task}_{config.training.recipe}"
-    described = settings.to_dict(config)
-    with Tracker(run.folder, config.tracking, config.name, group, described) as tracker:
+    with Tracker(run.folder, config.tracking, config.name, group, settings.to_dict(config)) as tracker:
         say(f"{run.folder}: {config.name}, {sum(p.numel() for p in agent.parameters()):,} parameters")
         try:
             train(run, checkpoint, phases, config.training, make_evaluate(pixels, make_env), tracker, resume)

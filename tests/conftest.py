@@ -7,12 +7,7 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 from jaxtyping import install_import_hook
 
 with install_import_hook("pad", "beartype.beartype"):
-    import pad.adaptation
-    import pad.agent
-    import pad.cloning
-    import pad.evaluation
-    import pad.sac
-    import pad.training
+    pass
 
 import numpy as np
 import pytest
@@ -25,7 +20,9 @@ from pad.types import Batch
 
 torch.set_num_threads(1)
 
-SMALL = AgentConfig(EncoderConfig(crop_size=20, filters=8, strides=(2, 1, 1), shared_layers=2, projection=12), hidden=16)
+SMALL = AgentConfig(
+    EncoderConfig(crop_size=20, filters=8, strides=(2, 1, 1), shared_layers=2, projection=12), hidden=16
+)
 
 
 def make_agent(seed: int = 0, config: AgentConfig = SMALL, critic: bool = True) -> Agent:

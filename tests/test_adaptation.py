@@ -85,7 +85,7 @@ def test_a_policy_that_never_resets_goes_on_until_it_is_restored(agent, transiti
 
 def test_the_newest_transition_is_always_among_those_learned_from(agent, transition):
     policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, batch_size=1, memory=50))
-    obs, action, next_obs = transition
+    obs, _action, next_obs = transition
     for number in range(20):
         policy.observe(obs, np.full(2, number / 20, np.float32), next_obs)
         assert policy._draw().action[0, 0].item() == pytest.approx(number / 20)

@@ -32,7 +32,7 @@ def test_every_task_of_the_suite_can_be_seen_and_acted_in(task):
     assert obs.std() > 0
     assert np.isfinite(info["state"]).all()
     for _ in range(3):
-        obs, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        obs, reward, _terminated, _truncated, _ = env.step(env.action_space.sample())
     assert np.isfinite(reward)
     env.close()
 

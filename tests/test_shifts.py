@@ -116,7 +116,7 @@ def key_of_the_paper(picture: np.ndarray) -> np.ndarray:
     mask = np.zeros(picture.shape[:2], bool)
     for index in np.ndindex(mask.shape):
         h, s, v = colorsys.rgb_to_hsv(*(float(part) / 255 for part in picture[index]))
-        mask[index] = 100 <= h * 360 <= 185 and 80 <= s * 255 and 70 <= v * 255
+        mask[index] = 100 <= h * 360 <= 185 and s * 255 >= 80 and v * 255 >= 70
     return mask
 
 

@@ -50,7 +50,9 @@ def test_modules_import_only_those_below_them(package):
 
 def test_every_module_has_its_place():
     for package, order in LAYERS.items():
-        present = {path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+        present = {
+            path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+        }
         assert present - {"__init__"} == set(order)
 
 

@@ -31,7 +31,8 @@ class ColorShift(Shift):
         self._colors = colors
 
     def begin(self, appearance: Appearance, rng: np.random.Generator) -> None:
-        appearance.recolor(**self._colors[rng.integers(len(self._colors))])  # type: ignore[arg-type]
+        look = self._colors[int(rng.integers(len(self._colors)))]
+        appearance.recolor(**{part: color.tolist() for part, color in look.items()})
 
 
 def generate_colors(name: str, split: str = "test") -> list[ColorSetting]:
@@ -43,15 +44,12 @@ def generate_colors(name: str, split: str = "test") -> list[ColorSetting]:
     rng = np.random.default_rng([_SIZE, *f"{name}/{split}".encode()])
     reach = _REACH[name]
     return [
-        {
-            part: np.clip(np.array(color) + rng.uniform(-reach, reach, 3), 0, 1)
-            for part, color in _TRAINING.items()
-        }
+        {part: np.clip(np.array(color) + rng.uniform(-reach, reach, 3), 0, 1) for part, color in _TRAINING.items()}
         for _ in range(_SIZE)
     ]
 
 
-def read_colors(path: Path) -> list[ColorSetting]:
+def read_colors(path: Path) -> Sequence[ColorSetting]:
     """Looks from a published file: a pickled list of dicts of arrays, read without executing it.
 
     Both of torch's formats are understood. Only arrays, numbers, strings and containers are
@@ -97,5 +95,5 @@ class _ArrayUnpickler(pickle.Unpickler):
         if module == "numpy" and name in ("ndarray", "dtype"):
             return getattr(np, name)
         if module == "_codecs" and name == "encode":
-            return lambda text, encoding: text.encode("latin1")
+            return lambda text, _: text.encode("latin1")
         raise pickle.UnpicklingError(f"refused to load {module}.{name}")

@@ -104,7 +104,9 @@ class VideoFiles:
             paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in _SUFFIXES)
             if paths:
                 return cls(paths)
-        raise FileNotFoundError(f"no {name} folder with videos in {data}, and no videos in it ({', '.join(sorted(_SUFFIXES))})")
+        raise FileNotFoundError(
+            f"no {name} folder with videos in {data}, and no videos in it ({', '.join(sorted(_SUFFIXES))})"
+        )
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -13,7 +13,7 @@ class TrainingConfig:
     """Which recipe, how long, and how often to look. The defaults are the paper's."""
 
     recipe: Literal["sac", "clone"] = "sac"
-    """sac: soft actor-critic from pixels, as in the paper. clone: a state expert, then a pixel agent that imitates it."""
+    """sac: soft actor-critic from pixels, as in the paper. clone: a pixel agent that imitates an expert on state."""
     steps: int = 500_000
     """Decisions in the environment (recipe sac)."""
     random_steps: int = 1_000

@@ -114,9 +114,7 @@ def _run_phase(
             keeper.save_sometimes()
 
 
-def _evaluate(
-    phase: Phase, step: int, run: Run, evaluate: Evaluate, config: TrainingConfig, tracker: Tracker
-) -> None:
+def _evaluate(phase: Phase, step: int, run: Run, evaluate: Evaluate, config: TrainingConfig, tracker: Tracker) -> None:
     video = None
     if phase.trains_agent:
         run.videos.mkdir(parents=True, exist_ok=True)
@@ -201,7 +199,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         nonlocal asked
         asked = True
         say("stopping: saving the state of the last whole episode")
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

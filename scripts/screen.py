@@ -1,0 +1,113 @@
+"""Compare adaptation settings on validation shifts, which are other colours and backgrounds than those reported.
+
+    python scripts/screen.py --checkpoints cartpole_swingup walker_walk --output results/screening.json
+
+Every YAML file of configs/adaptation is a candidate, and so are the named settings. All meet the
+same episodes. What is found here decides the default; what is reported comes from scripts/results.py.
+"""
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import cli
+import tyro
+from episodes import Arm, default_workers, hardware, run_arms
+
+import envs
+from pad import settings
+from pad.adaptation import ADAPTATIONS, AdaptationConfig
+from pad.checkpoint import load_checkpoint
+from pad.evaluation import compare
+from pad.tracking import TrackingConfig, progress_bar, say
+
+
+@dataclass(frozen=True)
+class ScreenConfig:
+    """Compare adaptation settings on validation shifts."""
+
+    checkpoints: tuple[str, ...] = ("cartpole_swingup", "walker_walk")
+    """Agents to adapt."""
+    candidates: Path = Path("configs/adaptation")
+    """Folder of YAML files, each the settings of one candidate."""
+    shift: tuple[str, ...] = ("none", "color_hard", "video_easy")
+    episodes: int = 10
+    """Episodes for each agent, shift and candidate."""
+    seed: int = 1000
+    """Which episodes; the reported ones have seed 0."""
+    workers: int = field(default_factory=default_workers)
+    output: Path = Path("results/screening.json")
+    tracking: Annotated[TrackingConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrackingConfig)
+
+
+def main() -> None:
+    config = cli.parse(ScreenConfig, sys.argv[1:])
+    candidates = read_candidates(config.candidates)
+    cells = [
+        (checkpoint, shift, name) for checkpoint in config.checkpoints for shift in config.shift for name in candidates
+    ]
+    arms = [make_arm(config, checkpoint, shift, candidates[name]) for checkpoint, shift, name in cells]
+    episodes: list[list[Any]] = [[] for _ in arms]
+    with progress_bar("screening", config.episodes * len(arms), 0, "episodes") as bar:
+        for index, episode in run_arms(arms, config.workers):
+            episodes[index].append(episode)
+            bar.set_postfix_str(" ".join(cells[index]))
+            bar.update(1)
+    met = dict(zip(cells, episodes, strict=True))
+    rows = []
+    for checkpoint, shift, name in cells:
+        if name == "frozen":
+            continue
+        comparison = compare(met[checkpoint, shift, "frozen"], met[checkpoint, shift, name])
+        adaptation = settings.to_dict(candidates[name])
+        rows.append({"checkpoint": checkpoint, "shift": shift, "candidate": name, "settings": adaptation,
+                     **dataclasses.asdict(comparison)})  # fmt: skip
+    record = {"command": f"python {' '.join(sys.argv)}", "hardware": hardware(), "episodes": config.episodes,
+              "seed": config.seed, "split": "validation", "rows": rows}  # fmt: skip
+    cli.write_text(config.output, json.dumps(record, indent=1) + "\n")
+    print(format_screening(rows))
+    say(f"wrote {config.output}")
+
+
+def read_candidates(folder: Path) -> dict[str, AdaptationConfig | None]:
+    """Frozen, the named settings, and every file of the folder.
+
+    Raises:
+        FileNotFoundError: when there is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}")
+    found = {path.stem: settings.read_yaml(AdaptationConfig, path) for path in sorted(folder.glob("*.yaml"))}
+    return {"frozen": None, "paper": ADAPTATIONS["paper"], **found}
+
+
+def make_arm(config: ScreenConfig, checkpoint: str, shift: str, adaptation: AdaptationConfig | None) -> Arm:
+    env = settings.from_dict(envs.EnvConfig, load_checkpoint(checkpoint).env, "env")
+    env = dataclasses.replace(env, shift=shift, shift_split="validation")
+    return Arm(checkpoint, env, adaptation, config.seed, config.episodes)
+
+
+def format_screening(rows: list[dict[str, Any]]) -> str:
+    """Markdown: a row for each candidate, with its paired difference from frozen in each cell, best mean first."""
+    cells = list(dict.fromkeys((row["checkpoint"], row["shift"]) for row in rows))
+    candidates = dict.fromkeys(row["candidate"] for row in rows)
+    found = {(row["candidate"], row["checkpoint"], row["shift"]): row for row in rows}
+
+    def mean(candidate: str) -> float:
+        return sum(found[(candidate, *cell)]["difference"]["mean"] for cell in cells) / len(cells)
+
+    frozen = [f"{found[(next(iter(candidates)), *cell)]['frozen']['mean']:.0f}" for cell in cells]
+    lines = ["| adapted - frozen | " + " | ".join(f"{c}, {s}" for c, s in cells) + " | mean |"]
+    lines += ["|---" * (len(cells) + 2) + "|", "| *frozen return* | " + " | ".join(frozen) + " | |"]
+    for candidate in sorted(candidates, key=mean, reverse=True):
+        differences = [found[(candidate, *cell)]["difference"] for cell in cells]
+        texts = [f"{d['mean']:+.0f} [{d['low']:+.0f}, {d['high']:+.0f}]" for d in differences]
+        lines.append(f"| {candidate} | " + " | ".join(texts) + f" | {mean(candidate):+.0f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cli.run(main)

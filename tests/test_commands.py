@@ -1,0 +1,294 @@
+"""The commands as a user types them: what they print, what they refuse, and what they leave behind."""
+
+import contextlib
+import dataclasses
+import importlib
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+PUBLISHED = ROOT.parent / "shared" / "data"
+TINY = """
+env: {task: cartpole_swingup, episode_length: 80}
+agent:
+  encoder: {strides: [3, 2, 2], shared_layers: 2, filters: 4, projection: 8}
+  hidden: 8
+training:
+  recipe: clone
+  expert: {steps: 60, random_steps: 20, hidden: 8, batch_size: 8}
+  clone: {episodes: 6, updates: 40, expert_episodes: 2, batch_size: 4}
+  evaluations: 2
+  evaluation_episodes: 1
+  save_seconds: 0
+"""
+
+
+def run(command: str, cwd: Path) -> subprocess.CompletedProcess:
+    """A command in a process of its own, as a user starts it."""
+    script, *arguments = shlex.split(command)
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script), *arguments],
+        cwd=cwd,
+        env={**os.environ, "WANDB_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def call(command: str, cwd: Path) -> subprocess.CompletedProcess:
+    """The same inside this process, which saves the seconds that imports take."""
+    script, *arguments = shlex.split(command)
+    out, err, before = io.StringIO(), io.StringIO(), (sys.argv, Path.cwd(), signal.getsignal(signal.SIGTERM))
+    try:
+        os.chdir(cwd)
+        sys.argv = [str(ROOT / "scripts" / script), *arguments]
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            importlib.import_module("cli").run(importlib.import_module(Path(script).stem).main)
+    except SystemExit as error:
+        return subprocess.CompletedProcess(arguments, int(error.code or 0), out.getvalue(), err.getvalue())
+    finally:
+        sys.argv = before[0]
+        os.chdir(before[1])
+        signal.signal(signal.SIGTERM, before[2])
+    raise AssertionError("a command ends with an exit code")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with a tiny trained run in runs/tiny."""
+    here = tmp_path_factory.mktemp("work")
+    (here / "tiny.yaml").write_text(TINY)
+    result = run("train.py --config tiny.yaml --run runs/tiny", here)
+    assert result.returncode == 0, result.stderr
+    return here
+
+
+def test_training_leaves_a_checkpoint_its_settings_metrics_and_videos(folder):
+    here = folder / "runs" / "tiny"
+    assert yaml.safe_load((here / "config.yaml").read_text())["training"]["recipe"] == "clone"
+    assert (here / "checkpoint" / "model.safetensors").is_file()
+    assert len(list((here / "videos").glob("*.mp4"))) == 2
+    names = {name for line in (here / "metrics.jsonl").read_text().splitlines() for name in json.loads(line)}
+    assert {"expert/episode_return", "clone/cloning_loss", "clone/evaluation_return_mean"} <= names
+
+
+def test_an_evaluation_compares_both_arms_and_writes_what_was_asked_for(folder):
+    result = run(
+        "eval.py --checkpoint runs/tiny --adapt --shift color_hard --episodes 3 --batch-size 2 "
+        "--output out/result.json --figure out/figure.png --video out",
+        folder,
+    )
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"color_hard +-?\d+ \[-?\d+, -?\d+\] +-?\d+ \[", result.stdout)
+    assert "adaptation moves encoder.color_matrix, encoder.color_offset" in result.stderr
+    record = json.loads((folder / "out" / "result.json").read_text())
+    assert record["settings"]["adapter"]["batch_size"] == 2
+    assert record["frozen"]["seeds"] == record["adapted"]["seeds"]
+    assert len(record["adapted"]["returns"]) == 3
+    assert record["adapted"]["steps_per_second"] > 0
+    assert (folder / "out" / "figure.png").stat().st_size > 1000
+    assert (folder / "out" / "color_hard.mp4").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_results_do_not_depend_on_the_number_of_workers(folder):
+    for workers in (1, 2):
+        command = f"eval.py --checkpoint runs/tiny --adapt --shift video_hard --episodes 3 --workers {workers}"
+        result = call(f"{command} --batch-size 2 --output workers{workers}.json", folder)
+        assert result.returncode == 0, result.stderr
+    one, two = (json.loads((folder / f"workers{n}.json").read_text()) for n in (1, 2))
+    assert one["adapted"]["returns"] == two["adapted"]["returns"]
+    assert one["frozen"]["returns"] == two["frozen"]["returns"]
+
+
+def test_without_adapt_the_frozen_policy_runs_alone(folder):
+    command = "eval.py --checkpoint runs/tiny --shift none color_easy --episodes 2 --workers 1 --output alone.json"
+    result = call(command, folder)
+    assert result.returncode == 0, result.stderr
+    record = json.loads((folder / "alone.json").read_text())
+    assert set(record["shifts"]) == {"none", "color_easy"}
+    assert "adapted" not in record["shifts"]["none"]
+
+
+def test_every_named_and_filed_adaptation_runs(folder):
+    (folder / "mine.yaml").write_text("moves: convolutions\nlayers: 1\noptimizer: sgd\nlearning_rate: 1e-2\n")
+    for adaptation in ("default", "paper", "mine.yaml"):
+        command = f"eval.py --checkpoint runs/tiny --adapt --adaptation {adaptation} --episodes 1 --batch-size 2"
+        result = call(f"{command} --output adaptation.json --workers 1", folder)
+        assert result.returncode == 0, result.stderr
+    adapter = json.loads((folder / "adaptation.json").read_text())["settings"]["adapter"]
+    assert (adapter["layers"], adapter["learning_rate"], adapter["batch_size"]) == (1, 0.01, 2)
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published files are not here")
+@pytest.mark.parametrize("shift", ["color_easy", "video_easy", "video_hard"])
+def test_the_published_files_can_be_evaluated_on(folder, shift):
+    command = f"eval.py --checkpoint runs/tiny --shift {shift} --shift-data {PUBLISHED} --episodes 1"
+    result = call(f"{command} --quality standard --workers 1", folder)
+    assert result.returncode == 0, result.stderr
+    assert shift in result.stdout
+
+
+BAD = {
+    "eval.py --checkpoint nowhere": "no checkpoint at 'nowhere'",
+    "eval.py --checkpoint runs/tiny --shift fog": "unknown shift 'fog'; known: none",
+    "eval.py --checkpoint runs/tiny --episodes 0": "at least 1",
+    "eval.py --checkpoint runs/tiny --episodes many": "many",
+    "eval.py --checkpoint runs/tiny --adaptation best": "unknown adaptation 'best'; known: default, paper",
+    "eval.py --checkpoint runs/tiny --adaptation no.yaml": "no config file no.yaml",
+    "eval.py --checkpoint runs/tiny --adapt --learning-rate -1": "learning_rate must be positive, got -1",
+    "eval.py --checkpoint runs/tiny --shift color_hard --shift-data empty": "no color_hard.pt in empty",
+    "eval.py --checkpoint runs/tiny --shift video_easy --shift-data empty": "no video_easy folder with videos in empty",
+    "eval.py --checkpoint runs/tiny --shift video_easy --shift-data broken": "broken/a.mp4 cannot be read as a video",
+    "eval.py --checkpoint runs/tiny --device cuda:9": "device 'cuda:9' is not usable; known: cpu",
+    "eval.py --checkpoint runs/tiny --shfit none": "Unrecognized option",
+    "eval.py --checkpoint cut": "does not hold this agent's weights",
+    "eval.py --checkpoint newer": "has format 99",
+    "eval.py --checkpoint headless --adapt": "without a self-supervised head",
+    "train.py --config tiny.yaml --run runs/tiny": "runs/tiny already holds a run",
+    "train.py --config nowhere.yaml": "no config file nowhere.yaml",
+    "train.py --config typo.yaml": "typo.yaml: unknown key 'agent.hiden'; did you mean 'hidden'?",
+    "train.py --config value.yaml": "training.steps",
+    "train.py --env.task cartpole_swing": "unknown task 'cartpole_swing'",
+    "train.py --training.recipe ppo": "ppo",
+    "train.py --env.camera 9 --run runs/camera": "unknown camera 9",
+    "train.py --resume nowhere": "no run at 'nowhere'",
+    "train.py --resume runs/tiny --seed 5": "a resumed run keeps its settings",
+    "results.py nowhere.json": "no evaluation file nowhere.json",
+    "screen.py --candidates nowhere": "no folder nowhere",
+}
+
+
+@pytest.fixture(scope="module")
+def traps(folder) -> Path:
+    """The run's folder with everything around it that bad commands name."""
+    (folder / "empty").mkdir()
+    (folder / "broken").mkdir()
+    (folder / "broken" / "a.mp4").write_bytes(b"no film")
+    (folder / "typo.yaml").write_text("agent: {hiden: 3}")
+    (folder / "value.yaml").write_text("training: {steps: soon}")
+    checkpoint = folder / "runs" / "tiny" / "checkpoint"
+    for name in ("cut", "newer"):
+        shutil.copytree(checkpoint, folder / name)
+    (folder / "cut" / "model.safetensors").write_bytes(b"x" * 100)
+    config = yaml.safe_load((folder / "newer" / "config.yaml").read_text())
+    (folder / "newer" / "config.yaml").write_text(yaml.safe_dump({**config, "format": 99}))
+
+    agent = load_checkpoint(checkpoint).agent
+    agent.inverse_dynamics = None
+    agent.config = dataclasses.replace(agent.config, self_supervised=False)
+    save_checkpoint(folder / "headless", Checkpoint(agent, config["env"]))
+    return folder
+
+
+@pytest.mark.parametrize("command", BAD)
+def test_bad_input_gets_one_line_and_exit_code_2_and_changes_nothing(traps, command):
+    def state() -> dict[str, float]:
+        return {str(path): path.stat().st_mtime for path in traps.rglob("*") if "eval_" not in str(path)}
+
+    before = state()
+    result = call(command, traps)
+    assert result.returncode == 2, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert BAD[command] in line
+    assert "Traceback" not in result.stderr
+    assert state() == before
+
+
+def test_help_teaches():
+    for script in ("train.py", "eval.py", "screen.py"):
+        result = call(f"{script} --help", ROOT)
+        assert result.returncode == 0
+        assert "--seed" in result.stdout
+    assert "--resume RUN" in call("train.py --help", ROOT).stdout
+    assert "Settings of the adapting policy" in call("eval.py --help", ROOT).stdout
+
+
+def checkpoint_weights(run_folder: Path) -> bytes:
+    return (run_folder / "checkpoint" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_killed_run_that_is_resumed_ends_where_an_unbroken_one_did(folder):
+    """kill -9 at several moments, in either phase."""
+    command = [sys.executable, str(ROOT / "scripts" / "train.py")]
+    environment = {**os.environ, "WANDB_MODE": "disabled"}
+    killed = folder / "runs" / "killed"
+    process = subprocess.Popen([*command, "--config", "tiny.yaml", "--run", str(killed)], cwd=folder, env=environment)
+    for _ in range(6):
+        start = killed / "metrics.jsonl"
+        seen = start.read_text().count("\n") if start.exists() else 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if start.exists() and start.read_text().count("\n") >= seen + 3:
+                break
+            time.sleep(0.02)
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process = subprocess.Popen([*command, "--resume", str(killed)], cwd=folder, env=environment)
+    assert process.wait(timeout=120) == 0
+    assert checkpoint_weights(killed) == checkpoint_weights(folder / "runs" / "tiny")
+    assert (killed / "metrics.jsonl").read_text() == (folder / "runs" / "tiny" / "metrics.jsonl").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_saves_and_says_how_to_go_on(folder, number):
+    stopped = folder / "runs" / f"stopped_{number}"
+    (folder / "long.yaml").write_text(TINY.replace("steps: 60", "steps: 100000"))
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts" / "train.py"), "--config", "long.yaml", "--run", str(stopped)],
+        cwd=folder,
+        env={**os.environ, "WANDB_MODE": "disabled"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = stopped / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text().count("\n") > 5):
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"--resume {stopped}" in errors
+    assert (stopped / "checkpoint" / "train_state.pt").is_file()
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines() if line.strip() and line[0] != "#"]
+
+
+def test_every_command_of_the_readme_names_things_that_exist():
+    commands = readme_commands()
+    assert "bash scripts/demo.sh" in commands
+    assert "bash scripts/test.sh" in commands
+    for command in commands:
+        for word in shlex.split(command):
+            if re.match(r"(scripts|configs)/", word):
+                assert (ROOT / word).exists(), command
+
+
+def test_the_results_in_the_readme_are_those_of_the_files():
+    files = sorted(str(path) for path in (ROOT / "results").glob("*_table.json"))
+    result = call(f"results.py --check {' '.join(files)}", ROOT)
+    assert files
+    assert result.returncode == 0, result.stderr
