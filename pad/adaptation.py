@@ -123,7 +123,6 @@ class AdaptivePolicy:
         """A new episode begins; the trained weights come back if the settings say so."""
         if self.config.reset == "episode":
             self.restore()
-        # Pictures of two episodes must not be mixed up in a transition, but old ones stay true.
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -145,10 +144,15 @@ class AdaptivePolicy:
         return self.agent.act(obs)
 
     def observe(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Metrics:
-        """Learn from one transition; returns the self-supervised loss before the last gradient step."""
+        """Learn from one transition; returns the self-supervised loss before the last gradient step.
+
+        Raises:
+            ValueError: when an observation has another shape or dtype than in training.
+        """
         device = self.agent.device
-        transition = (torch.as_tensor(obs), torch.as_tensor(action, dtype=torch.float32), torch.as_tensor(next_obs))
-        self._memory.append(tuple(part.to(device) for part in transition))  # type: ignore[arg-type]
+        # Copies: a control loop may use its arrays again.
+        before, after = (torch.tensor(self.agent.checked(image), device=device) for image in (obs, next_obs))
+        self._memory.append((before, torch.tensor(action, dtype=torch.float32, device=device), after))
         for _ in range(self.config.updates):
             loss = self_supervised_loss(self.agent, self._draw())
             self._optimizer.zero_grad()

@@ -74,6 +74,16 @@ class Agent(nn.Module):
         """What actor and critic read, before their projections, of images of the crop's size."""
         return self.control(self.encoder(images))
 
+    def checked(self, obs: np.ndarray) -> np.ndarray:
+        """The observation itself, if it is one.
+
+        Raises:
+            ValueError: when it has another shape or dtype than in training.
+        """
+        if obs.shape != self.obs_shape or obs.dtype != np.uint8:
+            raise ValueError(f"observation must be uint8 {self.obs_shape}, got {obs.dtype} {obs.shape}")
+        return obs
+
     @torch.no_grad()
     def act(self, obs: np.ndarray, sample: bool = False) -> np.ndarray:
         """Action in [-1, 1] for one observation, uint8 (channels, height, width): the most likely, or a drawn one.
@@ -81,9 +91,7 @@ class Agent(nn.Module):
         Raises:
             ValueError: when the observation has another shape or dtype.
         """
-        if obs.shape != self.obs_shape or obs.dtype != np.uint8:
-            raise ValueError(f"observation must be uint8 {self.obs_shape}, got {obs.dtype} {obs.shape}")
-        images = torch.from_numpy(np.ascontiguousarray(obs))[None].to(self.device)
+        images = torch.from_numpy(np.ascontiguousarray(self.checked(obs)))[None].to(self.device)
         features = self.features(center_crop(images, self.config.encoder.crop_size))
         action = self.actor.sample(features).action if sample else self.actor.mean(features)
         return action[0].cpu().numpy()

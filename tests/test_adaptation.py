@@ -109,6 +109,20 @@ def test_observations_of_one_transition_are_cropped_independently(agent):
     assert len(set(batch.obs[:, 0, 0, 0].tolist())) > 2
 
 
+def test_a_loop_that_uses_its_arrays_again_does_not_rewrite_the_memory(agent, transition):
+    policy, (obs, action, next_obs) = AdaptivePolicy(agent, COLOR), transition
+    policy.observe(obs, action, next_obs)
+    kept = policy._memory[0][0].clone()
+    obs[:] = 0
+    assert policy._memory[0][0].equal(kept)
+
+
+def test_an_observation_of_another_shape_is_refused(agent, transition):
+    obs, action, next_obs = transition
+    with pytest.raises(ValueError, match="observation must be uint8"):
+        AdaptivePolicy(agent, COLOR).observe(obs, action, next_obs[:3])
+
+
 def test_adapted_state_can_be_saved_and_gone_on_with(agent, transition):
     first, second = AdaptivePolicy(agent, CONVOLUTIONS), AdaptivePolicy(agent, CONVOLUTIONS)
     first.observe(*transition)

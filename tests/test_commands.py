@@ -287,6 +287,14 @@ def test_every_command_of_the_readme_names_things_that_exist():
                 assert (ROOT / word).exists(), command
 
 
+@pytest.mark.slow
+def test_the_loop_in_the_readme_runs(monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    namespace: dict = {}
+    exec(code, namespace)
+    assert namespace["truncated"]
+
+
 def test_the_results_in_the_readme_are_those_of_the_files():
     files = sorted(str(path) for path in (ROOT / "results").glob("*_table.json"))
     result = call(f"results.py --check {' '.join(files)}", ROOT)

@@ -1,0 +1,65 @@
+"""Draw the README's picture: what the camera sees in each shift, and the returns of both arms below.
+
+python scripts/overview.py results/cartpole_swingup_table.json docs/overview.png
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import cli
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from figures import COLORS
+
+import envs
+from pad import settings
+from pad.seeding import episode_seed
+from results import read_record
+
+
+def main() -> None:
+    if len(sys.argv) != 3:
+        print(__doc__)
+        raise cli.BadInput("overview.py takes an evaluation file and a picture's path")
+    record = read_record(Path(sys.argv[1]))
+    cells = record["shifts"]
+    figure, axes = plt.subplots(2, len(cells), figsize=(2.4 * len(cells), 4.6), height_ratios=(1.2, 1), sharey="row")
+    base = settings.from_dict(envs.EnvConfig, record["env"], "env")
+    for column, (shift, cell) in enumerate(cells.items()):
+        draw_view(axes[0][column], dataclasses.replace(base, shift=shift), record["settings"]["seed"], shift)
+        draw_returns(axes[1][column], cell)
+    axes[1][0].set_ylabel("episode return")
+    figure.tight_layout()
+    Path(sys.argv[2]).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(sys.argv[2], dpi=110)
+
+
+def draw_view(axis: plt.Axes, config: envs.EnvConfig, seed: int, shift: str) -> None:
+    """The first picture of the first episode."""
+    env = envs.make(config, render_size=256)
+    env.reset(seed=episode_seed(seed, 0))
+    axis.imshow(np.asarray(env.render()))
+    axis.set_title("training environment" if shift == "none" else shift, fontsize=10)
+    axis.axis("off")
+    env.close()
+
+
+def draw_returns(axis: plt.Axes, cell: dict) -> None:
+    """Means with 95 % intervals over episodes."""
+    for position, (name, color) in enumerate(COLORS.items()):
+        interval = cell["comparison"][name]
+        errors = [[interval["mean"] - interval["low"]], [interval["high"] - interval["mean"]]]
+        axis.bar(position, interval["mean"], yerr=errors, color=color, capsize=4, width=0.7)
+        axis.annotate(f"{interval['mean']:.0f}", (position, 15), ha="center", fontsize=9)
+    axis.set_xticks(range(len(COLORS)), list(COLORS))
+    axis.set_ylim(0, 1000)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+if __name__ == "__main__":
+    cli.run(main)
