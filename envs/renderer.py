@@ -21,11 +21,17 @@ Quality = Literal["fast", "standard"]
 _open: "weakref.WeakSet[Renderer]" = weakref.WeakSet()
 
 
-@atexit.register
 def _close_all() -> None:
-    # A context that outlives the interpreter's modules complains when it is freed.
     for renderer in list(_open):
         renderer.close()
+
+
+def _close_at_exit(renderer: "Renderer") -> None:
+    """Free the renderer's context before the display that it belongs to, which ends at exit too."""
+    # Handlers run last in, first out, and MuJoCo adds the display's when it makes its first context.
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)
+    _open.add(renderer)
 
 
 _MAX_GEOMS = 1000  # dm_control's own limit for a scene
@@ -54,7 +60,7 @@ class Renderer:
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = quality == "standard"
         self._option = mujoco.MjvOption()
         self._perturb = mujoco.MjvPerturb()
-        _open.add(self)
+        _close_at_exit(self)
 
     def _find_camera(self, camera: int | str) -> mujoco.MjvCamera:
         names = [self._model.camera(index).name for index in range(self._model.ncam)]

@@ -8,6 +8,7 @@ python scripts/eval.py --checkpoint runs/my_run --adapt --adaptation paper --vid
 import dataclasses
 import json
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -63,6 +64,8 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if self.episodes < 1 or self.workers < 1:
             raise ValueError(f"episodes and workers must be at least 1, got {self.episodes} and {self.workers}")
+        if len(set(self.shift)) < len(self.shift):
+            raise ValueError(f"each shift can be named once, got {' '.join(self.shift)}")
 
 
 def main() -> None:
@@ -74,7 +77,8 @@ def main() -> None:
         say(f"adaptation moves {', '.join(moving)}")
     name = f"eval_{Path(config.checkpoint).name}_{'_'.join(config.shift)}"
     described = {**settings.to_dict(config_for_record(config)), "env": checkpoint.env}
-    with Tracker(Path("runs") / "eval" / name, config.tracking, name, "eval", described) as tracker:
+    folder = Path("runs") / "eval" / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}"
+    with Tracker(folder, config.tracking, name, "eval", described) as tracker:
         episodes = run_all(arms, config.workers, tracker)
         report(config, checkpoint, arms, episodes, tracker)
 

@@ -1,9 +1,11 @@
-"""Write the README's result table from evaluation files.
+"""Write the tables in the documents from the files that hold their numbers.
 
-    python scripts/results.py results/cartpole_swingup.json results/walker_walk.json
+    python scripts/results.py results/*.json
+    python scripts/results.py --check results/*.json
 
-Each file comes from scripts/eval.py --adapt --output. The table replaces what stands between the
-README's markers, so that no number in it is typed by hand.
+Evaluations (scripts/eval.py --adapt --output) go to README.md, screenings (scripts/screen.py) to
+docs/adaptation.md. A table replaces what stands between a document's markers, so that no number in
+it is typed by hand. --check changes nothing and fails where a document says something else.
 """
 
 import json
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cli
+from screen import format_screening
 
 START, END = "<!-- results: written by scripts/results.py -->", "<!-- end of results -->"
 
@@ -21,29 +24,39 @@ def main() -> None:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
         return
-    check = "--check" in arguments
-    files = [Path(argument) for argument in arguments if not argument.startswith("-")]
-    readme = Path("README.md")
-    text = readme.read_text()
+    records = [read_record(Path(argument)) for argument in arguments if argument != "--check"]
+    evaluations = [record for record in records if "rows" not in record]
+    if evaluations:
+        put(Path("README.md"), make_table(evaluations), "--check" in arguments)
+    for record in records:
+        if "rows" in record:
+            put(Path("docs/adaptation.md"), format_screening(record["rows"]), "--check" in arguments)
+
+
+def put(document: Path, table: str, check: bool) -> None:
+    """Put a table between the markers of a document, or check that it stands there.
+
+    Raises:
+        BadInput: when the markers are missing, or the document says something else.
+    """
+    text = document.read_text()
     if START not in text or END not in text:
-        raise cli.BadInput(f"{readme} has no markers {START} and {END}")
+        raise cli.BadInput(f"{document} has no markers {START} and {END}")
     before, rest = text.split(START, 1)
-    _, after = rest.split(END, 1)
-    fresh = f"{before}{START}\n{make_table(files)}\n{END}{after}"
-    if check and fresh != text:
-        raise cli.BadInput("README.md does not say what the files say; run scripts/results.py without --check")
+    fresh = f"{before}{START}\n{table}\n{END}{rest.split(END, 1)[1]}"
     if not check:
-        cli.write_text(readme, fresh)
+        cli.write_text(document, fresh)
+    elif fresh != text:
+        raise cli.BadInput(f"{document} does not say what the files say; run scripts/results.py without --check")
 
 
-def make_table(files: list[Path]) -> str:
-    """Markdown table of all files: one row for each agent, adaptation setting and shift."""
+def make_table(records: list[dict[str, Any]]) -> str:
+    """Markdown table of evaluations: one row for each agent, adaptation setting and shift."""
     lines = [
         "| agent | shift | frozen | adaptation | adapted | adapted − frozen | won / lost / tied |",
         "|---|---|---|---|---|---|---|",
     ]
-    for path in files:
-        record = read_record(path)
+    for record in records:
         settings = record["settings"]
         shifts = record.get("shifts") or {settings["shift"][0]: record}
         for shift, cell in shifts.items():
@@ -67,7 +80,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
         cells = record.get("shifts") or {"": record}
-        if not all("comparison" in cell for cell in cells.values()):
+        if "rows" not in record and not all("comparison" in cell for cell in cells.values()):
             raise cli.BadInput(f"{path} holds no comparison: it was written without --adapt")
     except (json.JSONDecodeError, AttributeError) as error:
         raise cli.BadInput(f"{path} is not an evaluation file: {error}") from error

@@ -178,6 +178,12 @@ def test_a_machine_without_opengl_is_told_what_to_install():
     assert "libegl1 libegl-mesa0 libgl1-mesa-dri libopengl0" in result.stdout
 
 
+def test_a_program_that_closes_nothing_ends_in_silence():
+    code = "import envs; env = envs.make(envs.EnvConfig(image_size=32)); env.reset(seed=0)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Error" not in result.stderr
+
+
 def test_the_users_own_choice_of_renderer_is_kept():
     code = "import os, envs.opengl as o; o.choose(); print(os.environ['MUJOCO_GL'])"
     environment = {"MUJOCO_GL": "disable", "PATH": "/usr/bin:/bin"}

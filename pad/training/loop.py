@@ -95,16 +95,13 @@ def _run_phase(
 
     with progress_bar(f"{phase.name} ({index + 1}/{count})", phase.total, phase.done, phase.unit) as bar:
         while phase.done < phase.total:
-            started, before = time.monotonic(), phase.done
             try:
                 metrics = phase.run_episode(advance)
             except KeyboardInterrupt:
                 keeper.save()
                 raise Interrupted from None
-            speed = (phase.done - before) / (time.monotonic() - started)
             step = offset + phase.done
             tracker.log({f"{phase.name}/{name}": value for name, value in metrics.items()}, step)
-            keeper.speeds[f"{phase.name}/{phase.unit}_per_second"] = speed
             bar.set_postfix_str(summarize({n: v for n, v in metrics.items() if "return" in n or n == "cloning_loss"}))
             milestone = config.evaluations * phase.done // phase.total
             if milestone > keeper.evaluated.get(phase.name, 0):
@@ -137,7 +134,6 @@ class _Keeper:
         self._save_seconds, self._tracker = save_seconds, tracker
         self.phase = 0
         self.evaluated: dict[str, int] = {}
-        self.speeds: dict[str, float] = {}
         self._saved = time.monotonic()
         self._noted: dict[str, Any] = {}
         self._trained_before = 0.0
