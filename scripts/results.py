@@ -28,9 +28,9 @@ def main() -> None:
     evaluations = [record for record in records if "rows" not in record]
     if evaluations:
         put(Path("README.md"), make_table(evaluations), "--check" in arguments)
-    for record in records:
-        if "rows" in record:
-            put(Path("docs/adaptation.md"), format_screening(record["rows"]), "--check" in arguments)
+    rows = [row for record in records for row in record.get("rows", [])]
+    if rows:
+        put(Path("docs/adaptation.md"), format_screening(rows), "--check" in arguments)
 
 
 def put(document: Path, table: str, check: bool) -> None:
