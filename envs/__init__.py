@@ -11,6 +11,11 @@ from typing import Literal  # noqa: E402
 
 import gymnasium as gym  # noqa: E402
 
+try:
+    import dm_control.mujoco  # noqa: F401  # opens the display, and fails in its own way where there is none
+except Exception as error:
+    raise OpenGLUnavailable(error) from error
+
 from envs.dm_control_env import DMControlEnv, EnvConfig  # noqa: E402
 from envs.renderer import Quality  # noqa: E402
 from envs.shifts import SHIFTS  # noqa: E402

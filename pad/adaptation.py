@@ -64,10 +64,10 @@ ADAPTATIONS = MappingProxyType(
 
 
 class FrozenPolicy:
-    """Acts as it was trained, and learns nothing. It measures the self-supervised loss if `measure`."""
+    """Acts as it was trained, and learns nothing."""
 
-    def __init__(self, agent: Agent, measure: bool = False) -> None:
-        self.agent, self._measure = agent, measure and agent.inverse_dynamics is not None
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
 
     def reset(self) -> None:
         """A new episode begins."""
@@ -78,18 +78,7 @@ class FrozenPolicy:
 
     def observe(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Metrics:
         """Nothing is learned."""
-        return measured_loss(self.agent, obs, action, next_obs) if self._measure else {}
-
-
-@torch.no_grad()
-def measured_loss(agent: Agent, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Metrics:
-    """Self-supervised loss of one transition as the policy sees it, under the centre crop."""
-    size, device = agent.config.encoder.crop_size, agent.device
-    before, after = (center_crop(torch.as_tensor(image)[None].to(device), size) for image in (obs, next_obs))
-    actions = torch.as_tensor(action, dtype=torch.float32)[None].to(device)
-    unused = torch.zeros(1, device=device)
-    batch = Batch(before, actions, unused, unused.bool(), after)
-    return {"self_supervised_loss": self_supervised_loss(agent, batch).item()}
+        return {}
 
 
 class AdaptivePolicy:
@@ -187,6 +176,37 @@ class AdaptivePolicy:
         for name, parameter in self._moving.items():
             parameter.copy_(state["weights"][name])
         self._optimizer.load_state_dict(state["optimizer"])
+
+
+class MeasuredPolicy:
+    """Another policy, with the self-supervised loss of each transition as that policy sees it before it learns.
+
+    The loss is that of the newest transition under the centre crop, so those of two policies compare.
+    """
+
+    def __init__(self, policy: FrozenPolicy | AdaptivePolicy) -> None:
+        self._policy = policy
+
+    def reset(self) -> None:
+        self._policy.reset()
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        return self._policy.act(obs)
+
+    def observe(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Metrics:
+        """The policy's own metrics, with `self_supervised_loss` measured in the same way for all."""
+        agent = self._policy.agent
+        loss = {} if agent.inverse_dynamics is None else {"self_supervised_loss": _loss(agent, obs, action, next_obs)}
+        return self._policy.observe(obs, action, next_obs) | loss
+
+
+@torch.no_grad()
+def _loss(agent: Agent, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> float:
+    size, device = agent.config.encoder.crop_size, agent.device
+    before, after = (center_crop(torch.tensor(image, device=device)[None], size) for image in (obs, next_obs))
+    actions = torch.tensor(action, dtype=torch.float32, device=device)[None]
+    unused = torch.zeros(1, device=device)
+    return self_supervised_loss(agent, Batch(before, actions, unused, unused.bool(), after)).item()
 
 
 def _moving_parameters(agent: Agent, config: AdaptationConfig) -> dict[str, nn.Parameter]:

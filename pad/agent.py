@@ -23,6 +23,10 @@ class AgentConfig:
     self_supervised: bool = True
     """Train the inverse-dynamics head that adaptation needs."""
 
+    def __post_init__(self) -> None:
+        if self.hidden < 1:
+            raise ValueError(f"hidden must be at least 1, got {self.hidden}")
+
 
 class Agent(nn.Module):
     """Encoder, actor, critic and inverse dynamics.

@@ -78,7 +78,7 @@ def save_checkpoint(
 
 
 def _replace(fresh: Path, folder: Path) -> None:
-    """Put the folder `fresh` in the place of `folder`; `whole` finds one of them after a crash in between."""
+    """Put the folder `fresh` in the place of `folder`; `find_checkpoint` finds one of them after a crash in between."""
     old = folder.with_name(f"{folder.name}.old")
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
@@ -102,7 +102,8 @@ def find_checkpoint(name: str | Path) -> Path:
     Raises:
         FileNotFoundError: when there is none, naming those that ship.
     """
-    for folder in (Path(name) / "checkpoint", Path(name), ZOO / str(name)):
+    path = Path(name).resolve()
+    for folder in (path / "checkpoint", path, ZOO / str(name)):
         for candidate in (folder, folder.with_name(f"{folder.name}.old")):
             if (candidate / "config.yaml").is_file():
                 return candidate
@@ -132,8 +133,8 @@ def load_checkpoint(name: str | Path, device: str = "cpu") -> Checkpoint:
             int(description["frame_channels"]),
             critic=bool(description["critic"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / 'config.yaml'} does not describe an agent: {error!r}") from error
+    except Exception as error:  # whatever a foreign file makes the networks say
+        raise ValueError(f"{folder / 'config.yaml'} does not describe an agent: {_first_line(error)}") from error
     try:
         agent.load_state_dict({n: v.float() for n, v in safetensors.torch.load_file(weights).items()})
     except Exception as error:  # safetensors raises its own kinds, torch RuntimeError
@@ -149,7 +150,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {_first_line(error)}") from error
     if not isinstance(description, dict) or not isinstance(description.get("format"), int):
-        raise ValueError(f"{path} is not the config of a PAD checkpoint")
+        raise ValueError(f"{path} is not the config of a PAD checkpoint; a run has none before its first minute")
     if description["format"] > FORMAT:
         raise ValueError(f"{path} has format {description['format']}, this version reads up to {FORMAT}: update pad")
     return description

@@ -44,6 +44,8 @@ class CloneConfig:
     thrown away after training. The expert's nearly bang-bang actions alone teach the convolutions little at first."""
 
     def __post_init__(self) -> None:
+        if self.updates < 1 or self.batch_size < 2:
+            raise ValueError(f"updates must be at least 1 and batch_size 2, got {self.updates} and {self.batch_size}")
         if not 1 <= self.expert_episodes <= self.episodes:
             raise ValueError(
                 f"expert_episodes must be from 1 to episodes ({self.episodes}), got {self.expert_episodes}"
@@ -57,8 +59,8 @@ class Cloning:
 
     def __init__(self, agent: Agent, state_size: int, config: CloneConfig) -> None:
         self._agent, self._config, self.updates = agent, config, 0
-        # Normalizes by the batches' own statistics, averaged slowly.
-        self._normalize = nn.BatchNorm1d(state_size, affine=False, momentum=0.01).to(agent.device)
+        # Each batch is normalized by its own statistics.
+        self._normalize = nn.BatchNorm1d(state_size, affine=False, track_running_stats=False).to(agent.device)
         self._infer_state = nn.Linear(agent.config.encoder.projection, state_size).to(agent.device)
         parameters = [p for p in agent.parameters() if p.requires_grad]
         self._optimizer = torch.optim.Adam(

@@ -105,5 +105,9 @@ def compare(frozen: Sequence[Episode], adapted: Sequence[Episode]) -> Comparison
 
 
 def steps_per_second(episodes: Sequence[Episode]) -> float:
-    """Control steps that one process reaches, act, environment and learning together."""
-    return sum(episode.steps for episode in episodes) / max(sum(episode.seconds for episode in episodes), 1e-9)
+    """Control steps that one process reaches, act, environment and learning together.
+
+    Recorded episodes also render for people, and count only where there are no others.
+    """
+    timed = [episode for episode in episodes if not episode.frames] or episodes
+    return sum(episode.steps for episode in timed) / max(sum(episode.seconds for episode in timed), 1e-9)

@@ -25,6 +25,11 @@ class ExpertConfig:
         default_factory=lambda: SACConfig(temperature_learning_rate=1e-3, actor_every=1, critic_tau=0.01)
     )
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "hidden"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} of the expert must be at least 1, got {getattr(self, name)}")
+
 
 class Expert(nn.Module):
     """Actor and critic on a state vector.

@@ -147,12 +147,15 @@ class ReplayBuffer:
     def _map(self, folder: Path, name: str, slots: int) -> np.ndarray:
         shape, dtype = self._layout[name]
         path, size = folder / f"{name}.bin", slots * int(np.prod(shape)) * np.dtype(dtype).itemsize
-        with path.open("ab") as file:
-            if file.tell() < size:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if os.fstat(descriptor).st_size < size:
                 if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, size)
+                    os.posix_fallocate(descriptor, 0, size)
                 else:
-                    file.truncate(size)
+                    os.ftruncate(descriptor, size)
+        finally:
+            os.close(descriptor)
         return np.memmap(path, dtype, "r+", shape=(slots, *shape))
 
     def flush(self) -> None:

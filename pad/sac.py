@@ -35,6 +35,14 @@ class SACConfig:
     actor_every: int = 2
     """Critic updates between updates of actor, temperature and targets."""
 
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "temperature_learning_rate", "initial_temperature", "actor_every"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("discount", "critic_tau", "encoder_tau"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+
 
 class SAC:
     """Owns the targets, the temperature and the optimizers of the networks that it trains, in place."""

@@ -46,7 +46,7 @@ def from_dict(kind: type[T], values: Any, where: str = "") -> T:
     """
     _check_keys(kind, values, where)
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         name = ".".join([where, *map(str, problem["loc"])]).strip(".")

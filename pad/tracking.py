@@ -30,7 +30,7 @@ class TrackingConfig:
 
 
 class Tracker:
-    """Logs metrics under a step count; every line is on disk before the call returns.
+    """Logs metrics under a step count; every line has left this process before the call returns.
 
     `position` and `truncate` let a resumed run continue the file where its checkpoint was written.
     """
@@ -63,7 +63,7 @@ class Tracker:
 
     def truncate(self, position: int) -> None:
         """Forget what was logged after `position`."""
-        self._file.truncate(position)
+        self._file.truncate(min(position, self.position()))
 
     def close(self) -> None:
         self._file.close()

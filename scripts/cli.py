@@ -12,7 +12,7 @@ from typing import NoReturn, TypeVar
 import torch
 import tyro
 
-from envs import OpenGLUnavailable
+from envs.opengl import OpenGLUnavailable
 from pad.tracking import say
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         main()
     except (BadInput, ValueError, OpenGLUnavailable) as error:
         fail(str(error))
-    except (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
+    except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         fail(str(error) if error.filename is None else f"{error.strerror}: {error.filename}")
     except OSError as error:
         fail(f"the disk or device refused: {error}")

@@ -12,13 +12,12 @@ import joblib
 import torch
 
 import envs
-from pad.adaptation import AdaptationConfig, AdaptivePolicy, FrozenPolicy
+from pad.adaptation import AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy
 from pad.agent import Agent
 from pad.checkpoint import load_checkpoint
 from pad.evaluation import Episode, run_episode
 from pad.memory import keep_pages
 from pad.seeding import episode_seed
-from pad.types import Policy
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,18 @@ def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
     torch.set_num_threads(1)
     keep_pages()
     env, policy = _env(arm.env), _policy(arm)
-    return [run_episode(env, policy, episode_seed(arm.seed, number), record=number < arm.record) for number in numbers]
+    episodes = []
+    for number in numbers:
+        record = number < arm.record
+        shown = MeasuredPolicy(policy) if record else policy
+        episodes.append(run_episode(env, shown, episode_seed(arm.seed, number), record))
+    return episodes
 
 
-def _policy(arm: Arm) -> Policy:
+def _policy(arm: Arm) -> FrozenPolicy | AdaptivePolicy:
     agent = _agent(arm.checkpoint, arm.device)
     if arm.adaptation is None:
-        return FrozenPolicy(agent, measure=arm.record > 0)
+        return FrozenPolicy(agent)
     return AdaptivePolicy(agent, arm.adaptation, arm.seed)
 
 

@@ -7,6 +7,7 @@ python scripts/eval.py --checkpoint runs/my_run --adapt --adaptation paper --vid
 
 import dataclasses
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -64,6 +65,8 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if self.episodes < 1 or self.workers < 1:
             raise ValueError(f"episodes and workers must be at least 1, got {self.episodes} and {self.workers}")
+        if not self.shift:
+            raise ValueError("at least one shift must be named")
         if len(set(self.shift)) < len(self.shift):
             raise ValueError(f"each shift can be named once, got {' '.join(self.shift)}")
 
@@ -71,13 +74,14 @@ class EvalConfig:
 def main() -> None:
     config = read_config(sys.argv[1:])
     checkpoint = load_checkpoint(config.checkpoint, cli.check_device(config.device))
+    check_outputs(config)
     arms = make_arms(config, checkpoint)
     if config.adapt:
         moving = AdaptivePolicy(checkpoint.agent, config.adapter).parameter_names
         say(f"adaptation moves {', '.join(moving)}")
     name = f"eval_{Path(config.checkpoint).name}_{'_'.join(config.shift)}"
     described = {**settings.to_dict(config_for_record(config)), "env": checkpoint.env}
-    folder = Path("runs") / "eval" / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = Path("runs") / "eval" / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
     with Tracker(folder, config.tracking, name, "eval", described) as tracker:
         episodes = run_all(arms, config.workers, tracker)
         report(config, checkpoint, arms, episodes, tracker)
@@ -99,6 +103,20 @@ def config_for_record(config: EvalConfig) -> EvalConfig:
     """The settings with paths as text, for JSON."""
     text = {n: None if (p := getattr(config, n)) is None else str(p) for n in ("output", "figure", "video")}
     return dataclasses.replace(config, **text)  # type: ignore[arg-type]
+
+
+def check_outputs(config: EvalConfig) -> None:
+    """Refuse now what could not be written after the last episode."""
+    for path in (config.output, config.figure):
+        if path is not None and path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; name a file")
+    if config.video is not None and config.video.is_file():
+        raise NotADirectoryError(f"{config.video} is a file; name a folder")
+    for path in (config.output, config.figure, config.video):
+        if path is not None:
+            existing = next(parent for parent in path.absolute().parents if parent.exists())
+            if not os.access(existing, os.W_OK):
+                raise PermissionError(f"{existing} is not writable")
 
 
 def make_arms(config: EvalConfig, checkpoint: Checkpoint) -> list[Arm]:

@@ -25,6 +25,8 @@ def main() -> None:
         print(__doc__)
         return
     records = [read_record(Path(argument)) for argument in arguments if argument != "--check"]
+    if not records:
+        raise cli.BadInput("results.py --check takes the files that hold the numbers")
     evaluations = [record for record in records if "rows" not in record]
     if evaluations:
         put(Path("README.md"), make_table(evaluations), "--check" in arguments)

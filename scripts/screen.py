@@ -2,7 +2,7 @@
 
     python scripts/screen.py --checkpoints cartpole_swingup walker_walk --output results/screening.json
 
-Every YAML file of configs/adaptation is a candidate, and so are the named settings. All meet the
+Every YAML file of configs/adaptation is a candidate, and so are the authors' settings. All meet the
 same episodes. What is found here decides the default; what is reported comes from scripts/results.py.
 """
 
@@ -11,18 +11,17 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import cli
-import tyro
 from episodes import Arm, default_workers, hardware, run_arms
 
 import envs
 from pad import settings
-from pad.adaptation import ADAPTATIONS, AdaptationConfig
+from pad.adaptation import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
 from pad.checkpoint import load_checkpoint
 from pad.evaluation import compare
-from pad.tracking import TrackingConfig, progress_bar, say
+from pad.tracking import progress_bar, say
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,10 @@ class ScreenConfig:
     """Which episodes; the reported ones have seed 0."""
     workers: int = field(default_factory=default_workers)
     output: Path = Path("results/screening.json")
-    tracking: Annotated[TrackingConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        if min(self.episodes, self.workers, len(self.checkpoints), len(self.shift)) < 1:
+            raise ValueError("episodes, workers, checkpoints and shifts must be at least 1")
 
 
 def main() -> None:
@@ -50,6 +52,10 @@ def main() -> None:
         (checkpoint, shift, name) for checkpoint in config.checkpoints for shift in config.shift for name in candidates
     ]
     arms = [make_arm(config, checkpoint, shift, candidates[name]) for checkpoint, shift, name in cells]
+    for arm in arms:  # what cannot run is found out now
+        envs.make(arm.env).close()
+        if arm.adaptation is not None:
+            AdaptivePolicy(load_checkpoint(arm.checkpoint).agent, arm.adaptation)
     episodes: list[list[Any]] = [[] for _ in arms]
     with progress_bar("screening", config.episodes * len(arms), 0, "episodes") as bar:
         for index, episode in run_arms(arms, config.workers):
@@ -73,7 +79,7 @@ def main() -> None:
 
 
 def read_candidates(folder: Path) -> dict[str, AdaptationConfig | None]:
-    """Frozen, the named settings, and every file of the folder.
+    """Frozen, the authors' settings, and every file of the folder.
 
     Raises:
         FileNotFoundError: when there is no such folder.
@@ -86,7 +92,7 @@ def read_candidates(folder: Path) -> dict[str, AdaptationConfig | None]:
 
 def make_arm(config: ScreenConfig, checkpoint: str, shift: str, adaptation: AdaptationConfig | None) -> Arm:
     env = settings.from_dict(envs.EnvConfig, load_checkpoint(checkpoint).env, "env")
-    env = dataclasses.replace(env, shift=shift, shift_split="validation")
+    env = dataclasses.replace(env, shift=shift, shift_data=None, shift_split="validation")
     return Arm(checkpoint, env, adaptation, config.seed, config.episodes)
 
 

@@ -29,6 +29,9 @@ from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
 from pad.types import Metrics
 from pad.video import write_video
 
+EVALUATION_SEED = 2000
+"""Not the seed of the reported episodes: the best expert is chosen on these."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -46,6 +49,10 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     tracking: Annotated[TrackingConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrackingConfig)
 
+    def __post_init__(self) -> None:
+        if self.seed < 0 or self.threads < 1:
+            raise ValueError(f"seed must be at least 0 and threads at least 1, got {self.seed} and {self.threads}")
+
     @property
     def name(self) -> str:
         return f"{self.env.task}_{self.training.recipe}_s{self.seed}"
@@ -55,11 +62,11 @@ def main() -> None:
     arguments, resume = sys.argv[1:], None
     if not {"-h", "--help"} & set(arguments):
         resume, arguments = cli.take_option(arguments, "resume")
-    config = read_resumed(Path(resume), arguments) if resume else read_config(arguments)
+    config = read_config(arguments) if resume is None else read_resumed(Path(resume), arguments)
     torch.set_num_threads(config.threads)
     keep_pages()
     torch.manual_seed(config.seed)
-    run = Run(Path(resume or config.run or f"runs/{config.name}"))
+    run = Run(Path(config.run or f"runs/{config.name}") if resume is None else Path(resume))
     if resume is None and run.folder.exists() and any(run.folder.iterdir()):
         raise cli.BadInput(
             f"{run.folder} already holds a run; --resume {run.folder} goes on with it, --run names another"
@@ -145,7 +152,7 @@ def make_evaluate(pixels: gym.Env, make_env: Callable[[str], gym.Env]) -> Any:
         env = state if video is None else pixels
         returns, frames = [], []
         for number in range(episodes):
-            obs, _ = env.reset(seed=episode_seed(0, number))
+            obs, _ = env.reset(seed=episode_seed(EVALUATION_SEED, number))
             total, over = 0.0, False
             while not over:
                 if video is not None and number == 0:

@@ -6,8 +6,8 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 
 from jaxtyping import install_import_hook
 
-with install_import_hook("pad", "beartype.beartype"):
-    pass
+# Not as a context: the hook must still be there when the modules below are imported.
+install_import_hook("pad", "beartype.beartype")
 
 import numpy as np
 import pytest

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import SMALL, make_agent
 
-from pad.adaptation import ADAPTATIONS, AdaptationConfig, AdaptivePolicy, FrozenPolicy
+from pad.adaptation import ADAPTATIONS, AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy
 from pad.types import Policy
 
 COLOR = AdaptationConfig(moves="color", learning_rate=1e-2, batch_size=4, memory=8)
@@ -131,10 +131,20 @@ def test_adapted_state_can_be_saved_and_gone_on_with(agent, transition):
 
 
 def test_a_frozen_policy_learns_nothing(agent, transition):
-    policy, before = FrozenPolicy(agent, measure=True), fingerprint(agent)
-    assert policy.observe(*transition)["self_supervised_loss"] > 0
+    before = fingerprint(agent)
     assert FrozenPolicy(agent).observe(*transition) == {}
+    assert MeasuredPolicy(FrozenPolicy(agent)).observe(*transition)["self_supervised_loss"] > 0
     assert not moved(agent, before)
+
+
+def test_measuring_changes_nothing_and_is_the_same_for_both_policies(agent, transition):
+    plain, inner = AdaptivePolicy(agent, COLOR), AdaptivePolicy(agent, COLOR)
+    frozen = MeasuredPolicy(FrozenPolicy(agent)).observe(*transition)
+    measured = MeasuredPolicy(inner)
+    assert measured.observe(*transition) == frozen  # before the first update both are the trained agent
+    plain.observe(*transition)
+    assert not moved(inner.agent, fingerprint(plain.agent))
+    assert (measured.act(transition[0]) == plain.act(transition[0])).all()
 
 
 def test_both_policies_answer_the_same_calls(agent):

@@ -3,7 +3,7 @@ import pytest
 from conftest import make_agent
 from gradient_env import make_gradient_env
 
-from pad.adaptation import AdaptationConfig, AdaptivePolicy, FrozenPolicy
+from pad.adaptation import AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy
 from pad.evaluation import Episode, compare, mean_interval, run_episode, steps_per_second
 from pad.seeding import episode_seed, training_seed
 from pad.video import compose, write_video
@@ -77,7 +77,7 @@ def test_speed_counts_all_steps_over_all_seconds():
 def test_the_video_shows_both_arms_with_their_curves(tmp_path):
     agent = make_agent()
     arms = {
-        "frozen": run_episode(make_gradient_env(), FrozenPolicy(agent, measure=True), 3, record=True),
+        "frozen": run_episode(make_gradient_env(), MeasuredPolicy(FrozenPolicy(agent)), 3, record=True),
         "adapting": run_episode(make_gradient_env(), AdaptivePolicy(agent, AdaptationConfig()), 3, record=True),
     }
     frames = list(compose(arms, "test"))

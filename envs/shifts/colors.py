@@ -84,16 +84,26 @@ def _unpickle(path: Path) -> Sequence[Mapping[str, object]]:
         return _ArrayUnpickler(file).load()
 
 
+def _numeric_dtype(name: str, *_: object) -> np.dtype:
+    """A type of plain numbers; one of objects would take bytes of the file for addresses."""
+    dtype = np.dtype(name)
+    if dtype.kind not in "fiub":
+        raise pickle.UnpicklingError(f"refused an array of {dtype}")
+    return dtype
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     """Builds numpy arrays and plain containers, and refuses every other name."""
 
     def find_class(self, module: str, name: str) -> object:
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return lambda *_: np.ndarray(0)
+            return lambda *_: np.zeros(0)
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "scalar":
             return lambda dtype, data: np.frombuffer(data, dtype)[0]
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
+        if (module, name) == ("numpy", "ndarray"):
+            return None  # only ever an argument of _reconstruct, which ignores it
+        if (module, name) == ("numpy", "dtype"):
+            return _numeric_dtype
         if module == "_codecs" and name == "encode":
             return lambda text, _: text.encode("latin1")
         raise pickle.UnpicklingError(f"refused to load {module}.{name}")

@@ -21,7 +21,8 @@ class TrainingConfig:
     batch_size: int = 128
     """Transitions in a gradient step (recipe sac)."""
     replay_capacity: int | None = None
-    """Frames that are kept (recipe sac). Default: all of the run."""
+    """Frames that are kept (recipe sac). Default: all of the run. Once frames are overwritten, a resumed run is no
+    longer exactly the unbroken one."""
     self_supervise_every: int = 2
     """Critic updates between self-supervised updates (recipe sac)."""
     sac: SACConfig = field(default_factory=SACConfig)
@@ -38,3 +39,5 @@ class TrainingConfig:
         for name in ("steps", "batch_size", "self_supervise_every", "evaluations", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.replay_capacity is not None and self.replay_capacity < 10_000:
+            raise ValueError(f"replay_capacity must be at least 10000 frames, got {self.replay_capacity}")

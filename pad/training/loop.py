@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pad.checkpoint import Checkpoint, load_train_state, save_checkpoint
+from pad.checkpoint import Checkpoint, find_checkpoint, load_train_state, save_checkpoint
 from pad.tracking import Tracker, progress_bar, say, summarize
 from pad.training.config import TrainingConfig
 from pad.training.phases import Phase
@@ -65,6 +65,7 @@ def train(
     if resume:
         keeper.resume()
     else:
+        tracker.truncate(0)  # a run that was killed before its first checkpoint begins anew
         keeper.note()
     with _interruptible() as stop:
         for index, phase in enumerate(phases):
@@ -109,6 +110,9 @@ def _run_phase(
                 _evaluate(phase, step, keeper.run, evaluate, config, tracker)
             keeper.note()
             keeper.save_sometimes()
+            if stop():
+                keeper.save()
+                raise Interrupted
 
 
 def _evaluate(phase: Phase, step: int, run: Run, evaluate: Evaluate, config: TrainingConfig, tracker: Tracker) -> None:
@@ -151,8 +155,9 @@ class _Keeper:
             "seconds": seconds,
             "agent": {name: value.detach().clone() for name, value in self._checkpoint.agent.state_dict().items()},
         }
-        if torch.cuda.is_available():
-            self._noted["cuda_rng"] = torch.cuda.get_rng_state_all()
+        device = self._checkpoint.agent.device
+        if device.type == "cuda":
+            self._noted["cuda_rng"] = torch.cuda.get_rng_state(device)
 
     def save_sometimes(self) -> None:
         if time.monotonic() - self._saved >= self._save_seconds:
@@ -175,12 +180,12 @@ class _Keeper:
 
     def resume(self) -> None:
         """Go back to the state on disk."""
-        state = load_train_state(self.run.checkpoint)
+        state = load_train_state(find_checkpoint(self.run.checkpoint))
         self.phase, self.evaluated = state["phase"], state["evaluated"]
         self._phases[self.phase].load_state_dict(state["state"])
         torch.set_rng_state(state["torch_rng"])
-        if torch.cuda.is_available() and "cuda_rng" in state:
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        if self._checkpoint.agent.device.type == "cuda" and "cuda_rng" in state:
+            torch.cuda.set_rng_state(state["cuda_rng"], self._checkpoint.agent.device)
         self._tracker.truncate(state["log_position"])
         self._trained_before = state["seconds"]
         self.note()

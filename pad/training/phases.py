@@ -262,7 +262,7 @@ class ClonePhase:
         self._rng = np.random.default_rng([seed, 2])
 
     def run_episode(self, advance: Advance) -> Metrics:
-        episode_return, by_student = self._record()
+        episode_return, by_student = self._record(advance)
         self._episode += 1
         metrics = {"student_return" if by_student else "expert_return": episode_return}
         while self.done < self._updates_due():
@@ -278,7 +278,7 @@ class ClonePhase:
         share = (self._episode - config.expert_episodes + 1) / learning_episodes
         return min(config.updates, max(0, round(config.updates * share)))
 
-    def _record(self) -> tuple[float, bool]:
+    def _record(self, advance: Advance) -> tuple[float, bool]:
         obs, info = self._env.reset(seed=training_seed(self._seed, self._episode))
         self._replay.begin(obs)
         by_student = self._episode >= self._config.expert_episodes and self._rng.uniform() < self._config.student_share
@@ -290,6 +290,7 @@ class ClonePhase:
             action = np.clip(action + noise * self._rng.normal(size=action.shape), -1, 1).astype(np.float32)
             obs, reward, terminated, truncated, info = self._env.step(action)
             self._replay.append(action, float(reward), terminated, obs, expert_action=expert_action, state=state)
+            advance(0)
             over = terminated or truncated
             episode_return += float(reward)
         return episode_return, by_student
