@@ -22,15 +22,15 @@ Moves = Literal["color", "convolutions", "convolutions_and_head"]
 class AdaptationConfig:
     """How the encoder keeps learning after deployment."""
 
-    moves: Moves = "color"
+    moves: Moves = "convolutions"
     """What may learn. color: a matrix and an offset over the colours of each frame, before the convolutions.
     convolutions: those that all heads share. convolutions_and_head: these and the self-supervised head and branch,
     as the authors have it."""
     layers: int | None = None
     """With convolutions: only this many of the shared ones, from the first. Default: all."""
     optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = 1e-2
-    batch_size: int = 32
+    learning_rate: float = 1e-4
+    batch_size: int = 8
     """Random crops in each gradient step."""
     memory: int = 64
     """Recent transitions that the crops are drawn from; the newest is always among them. 1: the newest alone."""

@@ -112,12 +112,14 @@ class ReplayBuffer:
         while len(accepted) < size:
             slots = self._rng.integers(self._filled, size=2 * size)
             episode, step = self._arrays["episode"], self._arrays["step"]
-            oldest = (slots - np.minimum(step[slots], self._frame_stack - 1)) % self.capacity
+            age = np.minimum(step[slots], self._frame_stack - 1)
+            oldest = (slots - age) % self.capacity
             successor = (slots + 1) % self.capacity
             # The newest slot's successor is the oldest or an empty one: told apart by the step.
             valid = (
                 (successor < self._filled)
                 & (episode[oldest] == episode[slots])
+                & (step[oldest] == step[slots] - age)
                 & (episode[successor] == episode[slots])
                 & (step[successor] == step[slots] + 1)
             )

@@ -12,7 +12,12 @@ from typing import NoReturn, TypeVar
 import torch
 import tyro
 
-from envs.opengl import OpenGLUnavailable
+try:
+    from envs import OpenGLUnavailable
+except RuntimeError as error:  # that very error, raised while the package was imported
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
 from pad.tracking import say
 
 T = TypeVar("T")
@@ -24,7 +29,7 @@ class BadInput(Exception):
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Call a command; bad input ends it with one line and exit code 2, an interrupt with 130."""
-    # The end of a pipe ends the command, as with any other; SIGTERM unwinds like Ctrl-C.
+    # SIGTERM unwinds like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
@@ -32,6 +37,8 @@ def run(main: Callable[[], None]) -> NoReturn:
         fail(str(error))
     except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         fail(str(error) if error.filename is None else f"{error.strerror}: {error.filename}")
+    except BrokenPipeError:
+        sys.exit(141)  # whoever read our output has had enough
     except OSError as error:
         fail(f"the disk or device refused: {error}")
     except KeyboardInterrupt:

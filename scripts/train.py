@@ -6,7 +6,8 @@ python scripts/train.py --resume runs/cartpole_swingup_clone_s1
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -125,7 +126,10 @@ def start(
     checkpoint = Checkpoint(agent, settings.to_dict(config.env), about)
     phases = make_phases(agent, make_env, config.training, config.seed, run.folder)
     group = f"{config.env.task}_{config.training.recipe}"
-    with Tracker(run.folder, config.tracking, config.name, group, settings.to_dict(config)) as tracker:
+    with (
+        locked(run.folder),
+        Tracker(run.folder, config.tracking, config.name, group, settings.to_dict(config)) as tracker,
+    ):
         say(f"{run.folder}: {config.name}, {sum(p.numel() for p in agent.parameters()):,} parameters")
         try:
             train(run, checkpoint, phases, config.training, make_evaluate(pixels, make_env), tracker, resume)
@@ -133,6 +137,25 @@ def start(
             say(f"saved; go on with: python scripts/train.py --resume {run.folder}")
             sys.exit(130)
     say(f"done: python scripts/eval.py --checkpoint {run.folder} --adapt --shift color_hard")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps a second process out of a run.
+
+    Raises:
+        BadInput: when one is already training there.
+    """
+    with (folder / "lock").open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass  # not a POSIX system
+        except OSError as error:
+            raise cli.BadInput(f"another process is training in {folder}") from error
+        yield
 
 
 def _has_state(run: Run) -> bool:

@@ -91,7 +91,7 @@ def test_training_leaves_a_checkpoint_its_settings_metrics_and_videos(folder):
 
 def test_an_evaluation_compares_both_arms_and_writes_what_was_asked_for(folder):
     result = run(
-        "eval.py --checkpoint runs/tiny --adapt --shift color_hard --episodes 3 --batch-size 2 "
+        "eval.py --checkpoint runs/tiny --adapt --shift color_hard --episodes 3 --batch-size 2 --moves color "
         "--output out/result.json --figure out/figure.png --video out",
         folder,
     )

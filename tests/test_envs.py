@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -176,6 +177,18 @@ def test_a_machine_without_opengl_is_told_what_to_install():
     environment = {"MUJOCO_GL": "disable", "PATH": "/usr/bin:/bin"}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "libegl1 libegl-mesa0 libgl1-mesa-dri libopengl0" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "environment", [{"__EGL_VENDOR_LIBRARY_FILENAMES": "/nonexistent", "MUJOCO_GL": "egl"}, {"MUJOCO_GL": "bogus"}]
+)
+def test_a_display_that_does_not_answer_is_one_line_and_exit_code_2(environment):
+    script = Path(__file__).parents[1] / "scripts" / "eval.py"
+    environment = {"PATH": "/usr/bin:/bin", **environment}
+    result = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "sudo apt-get install libegl1" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_program_that_closes_nothing_ends_in_silence():

@@ -190,7 +190,7 @@ def test_a_corrupt_or_too_short_film_is_named(tmp_path, content, message):
     path = tmp_path / "a.mp4"
     write_film(path, 1) if content is None else path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as error:
-        VideoFiles([path]).frames(0, 32)
+        VideoFiles([path])
     assert str(path) in str(error.value)
 
 

@@ -87,12 +87,14 @@ class VideoFiles:
     """Films from files.
 
     Raises:
-        ValueError: for an empty list, and from `frames` for a file that is no film or ends early.
+        ValueError: for an empty list or a file that is no film, and from `frames` for one that ends early.
     """
 
     def __init__(self, paths: list[Path]) -> None:
         if not paths:
             raise ValueError("no video files given")
+        for path in paths:  # a bad file is found before the episode that draws it
+            _decode(path, 2)
         self._paths = paths
 
     @classmethod
@@ -117,20 +119,29 @@ class VideoFiles:
 
 @lru_cache(maxsize=32)
 def _read_video(path: Path, size: int) -> np.ndarray:
+    return np.stack([resize(frame, size) for frame in _decode(path, _LONGEST)])
+
+
+def _decode(path: Path, limit: int) -> list[np.ndarray]:
+    """The first `limit` frames, each uint8 (height, width, 3).
+
+    Raises:
+        ValueError: for a file that is no video, ends early, or holds a single frame.
+    """
     import av
 
-    frames = []
+    frames: list[np.ndarray] = []
     try:
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
-                frames.append(resize(frame.to_ndarray(format="rgb24"), size))
-                if len(frames) == _LONGEST:
+                frames.append(frame.to_ndarray(format="rgb24"))
+                if len(frames) == limit:
                     break
     except (OSError, av.FFmpegError, IndexError) as error:
         raise ValueError(f"{path} cannot be read as a video: {error}") from error
     if len(frames) < 2:
         raise ValueError(f"{path} holds {len(frames)} frames; a background needs at least 2")
-    return np.stack(frames)
+    return frames
 
 
 def resize(frame: np.ndarray, size: int) -> np.ndarray:
