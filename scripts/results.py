@@ -55,8 +55,8 @@ def put(document: Path, table: str, check: bool) -> None:
 def make_table(records: list[dict[str, Any]]) -> str:
     """Markdown table of evaluations: one row for each agent, adaptation setting and shift."""
     lines = [
-        "| agent | shift | frozen | adaptation | adapted | adapted − frozen | won / lost / tied |",
-        "|---|---|---|---|---|---|---|",
+        "| agent | shift | episodes | frozen | adaptation | adapted | adapted − frozen | won / lost / tied |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for record in records:
         settings = record["settings"]
@@ -64,7 +64,7 @@ def make_table(records: list[dict[str, Any]]) -> str:
         for shift, cell in shifts.items():
             comparison = cell["comparison"]
             lines.append(
-                f"| {settings['checkpoint']} | {shift} | {interval(comparison['frozen'])} | {settings['adaptation']} | "
+                f"| {settings['checkpoint']} | {shift} | {settings['episodes']} | {interval(comparison['frozen'])} | {settings['adaptation']} | "
                 f"{interval(comparison['adapted'])} | {interval(comparison['difference'], '+')} | "
                 f"{comparison['won']} / {comparison['lost']} / {comparison['tied']} |"
             )
