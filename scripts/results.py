@@ -64,7 +64,8 @@ def make_table(records: list[dict[str, Any]]) -> str:
         for shift, cell in shifts.items():
             comparison = cell["comparison"]
             lines.append(
-                f"| {settings['checkpoint']} | {shift} | {settings['episodes']} | {interval(comparison['frozen'])} | {settings['adaptation']} | "
+                f"| {settings['checkpoint']} | {shift} | {settings['episodes']} | "
+                f"{interval(comparison['frozen'])} | {settings['adaptation']} | "
                 f"{interval(comparison['adapted'])} | {interval(comparison['difference'], '+')} | "
                 f"{comparison['won']} / {comparison['lost']} / {comparison['tied']} |"
             )
