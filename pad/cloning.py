@@ -6,6 +6,7 @@ through the same encoder.
 """
 
 import math
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,9 @@ class CloneConfig:
     """Adam step size at first."""
     final_learning_rate: float = 5e-5
     """Adam step size at the end of its cosine decay."""
+    averaging: float = 0.998
+    """Weight of the past in the running average of the weights that acts, is evaluated and is kept (Polyak averaging;
+    0: the weights themselves). Nearly bang-bang labels make the last steps noisy, and returns with them."""
     inverse_dynamics_weight: float = 1.0
     """Weight of the inverse-dynamics loss beside the imitation loss."""
     state_weight: float = 1.0
@@ -50,19 +54,22 @@ class CloneConfig:
             raise ValueError(
                 f"expert_episodes must be from 1 to episodes ({self.episodes}), got {self.expert_episodes}"
             )
+        if not 0 <= self.averaging < 1:
+            raise ValueError(f"averaging must be at least 0 and below 1, got {self.averaging}")
         if not 0 <= self.student_share <= 1:
             raise ValueError(f"student_share must be from 0 to 1, got {self.student_share}")
 
 
 class Cloning:
-    """Owns the optimizer of the agent that it trains, in place."""
+    """Trains a copy of the agent; the agent itself becomes the running average of the copy's weights."""
 
     def __init__(self, agent: Agent, state_size: int, config: CloneConfig) -> None:
-        self._agent, self._config, self.updates = agent, config, 0
+        self._average, self._agent = agent, deepcopy(agent)
+        self._config, self.updates = config, 0
         # Each batch is normalized by its own statistics.
         self._normalize = nn.BatchNorm1d(state_size, affine=False, track_running_stats=False).to(agent.device)
         self._infer_state = nn.Linear(agent.config.encoder.projection, state_size).to(agent.device)
-        parameters = [p for p in agent.parameters() if p.requires_grad]
+        parameters = [p for p in self._agent.parameters() if p.requires_grad]
         self._optimizer = torch.optim.Adam(
             [*parameters, *self._infer_state.parameters()], lr=config.learning_rate, fused=True
         )
@@ -85,11 +92,18 @@ class Cloning:
         (imitation + config.inverse_dynamics_weight * inverse + config.state_weight * state).backward()
         self._optimizer.step()
         self.updates += 1
+        self._accumulate()
         return {
             "cloning_loss": imitation.item(),
             "inverse_dynamics_loss": inverse.item(),
             "state_loss": state.item(),
         }
+
+    @torch.no_grad()
+    def _accumulate(self) -> None:
+        # Young averages forget faster, so that the random weights of the beginning leave no trace.
+        past = min(self._config.averaging, self.updates / (self.updates + 10)) if self._config.averaging else 0.0
+        torch._foreach_lerp_(list(self._average.parameters()), list(self._agent.parameters()), 1 - past)
 
     def _learning_rate(self) -> float:
         config, progress = self._config, min(self.updates / max(self._config.updates, 1), 1.0)
@@ -98,6 +112,7 @@ class Cloning:
 
     def state_dict(self) -> dict[str, Any]:
         return {
+            "agent": self._agent.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "normalize": self._normalize.state_dict(),
             "infer_state": self._infer_state.state_dict(),
@@ -105,6 +120,7 @@ class Cloning:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._agent.load_state_dict(state["agent"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._normalize.load_state_dict(state["normalize"])
         self._infer_state.load_state_dict(state["infer_state"])

@@ -38,6 +38,28 @@ def test_an_agent_without_a_head_can_be_cloned_too(batch):
     assert metrics["inverse_dynamics_loss"] == 0
 
 
+def test_the_agent_is_the_running_average_of_the_weights_that_learn(batch):
+    agent = make_agent(critic=False)
+    cloning, shown = Cloning(agent, 4, CloneConfig(averaging=0.5)), with_state(batch)
+    name = "actor.policy.4.weight"
+    average = agent.state_dict()[name].clone()
+    for _ in range(20):
+        cloning.update(shown)
+        learned = cloning._agent.state_dict()[name]
+        past = min(0.5, cloning.updates / (cloning.updates + 10))
+        average = past * average + (1 - past) * learned
+    assert not torch.equal(agent.state_dict()[name], learned)
+    torch.testing.assert_close(agent.state_dict()[name], average)
+
+
+def test_without_averaging_the_agent_is_what_was_learned_last(batch):
+    agent = make_agent(critic=False)
+    cloning = Cloning(agent, 4, CloneConfig(averaging=0.0))
+    cloning.update(with_state(batch))
+    for kept, learned in zip(agent.parameters(), cloning._agent.parameters(), strict=True):
+        torch.testing.assert_close(kept, learned)
+
+
 def test_what_helps_while_training_is_no_part_of_the_agent(batch):
     agent = make_agent(critic=False)
     names = set(agent.state_dict())
