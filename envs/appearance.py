@@ -47,7 +47,7 @@ class Appearance:
 
     @property
     def textures(self) -> list[int]:
-        """Indices of the textures that may have changed, for `Renderer.upload_textures`."""
+        """Indices of the textures that may have changed, for `Renderer.upload`."""
         return list(self._textures.values())
 
     def _texels(self, name: str) -> np.ndarray:

@@ -30,8 +30,8 @@ class EnvConfig:
     """Successive pictures in one observation."""
     image_size: int = 100
     """Height and width of the observation in pixels."""
-    camera: int = 0
-    """Camera of the task's model."""
+    camera: int | str = 0
+    """Camera of the task's model, by number or name."""
     episode_length: int = 1000
     """Simulator steps in an episode."""
     quality: Quality = "fast"
@@ -102,7 +102,7 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         self._appearance.restore()
         self._shift.begin(self._appearance, np.random.default_rng(shift_seed))
         for renderer in self._renderers.values():
-            renderer.upload_textures(self._appearance.textures)
+            renderer.upload(self._appearance.textures)
         info = {"state": _flatten(timestep.observation)}
         return self._observe(info), info
 

@@ -40,8 +40,8 @@ _MAX_GEOMS = 1000  # dm_control's own limit for a scene
 class Renderer:
     """Renders one camera of a physics at one size, until closed.
 
-    Several may look at the same physics. Textures that were changed in the model reach the
-    picture after `upload_textures`.
+    Several may look at the same physics. Textures and height fields that were changed in the model reach the
+    picture after `upload`.
 
     Raises:
         ValueError: for an unknown quality or camera.
@@ -96,9 +96,11 @@ class Renderer:
             visual.offwidth, visual.offheight, quality_settings.offsamples, quality_settings.shadowsize = previous
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
 
-    def upload_textures(self, textures: list[int]) -> None:
-        """Send changed textures of the model to the graphics memory."""
+    def upload(self, textures: list[int]) -> None:
+        """Send changed textures of the model, and its height fields, to the graphics memory."""
         self._gl.make_current()
+        for field in range(self._model.nhfield):
+            mujoco.mjr_uploadHField(self._model, self._context, field)
         for texture in textures:
             mujoco.mjr_uploadTexture(self._model, self._context, texture)
 

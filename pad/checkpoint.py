@@ -118,7 +118,29 @@ def load_checkpoint(name: str | Path, device: str = "cpu") -> Checkpoint:
         FileNotFoundError: when there is none, or it has no weights yet.
         ValueError: when it is corrupt, foreign, or of a newer format.
     """
-    folder = find_checkpoint(name)
+    while True:
+        folder = find_checkpoint(name)
+        seen = _identity(folder)
+        try:
+            loaded = _load(folder, device)
+        except (ValueError, FileNotFoundError):
+            if seen == _identity(folder):
+                raise
+        else:
+            if seen == _identity(folder):
+                return loaded
+        # A run put another one in its place meanwhile: settings of one and weights of the other do not mix.
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = (folder / "config.yaml").stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _load(folder: Path, device: str) -> Checkpoint:
     description = _read_description(folder / "config.yaml")
     weights = folder / "model.safetensors"
     if not weights.is_file():

@@ -58,7 +58,11 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:.0f} [{self.low:.0f}, {self.high:.0f}]"
+        return self.format()
+
+    def format(self, sign: str = "") -> str:
+        """Rounded, as `mean [low, high]`; with sign "+" also where it is positive."""
+        return f"{self.mean:{sign}.0f} [{self.low:{sign}.0f}, {self.high:{sign}.0f}]"
 
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:

@@ -13,9 +13,8 @@ LOG_STD_RANGE = (-10.0, 2.0)
 
 
 class ActionSample(NamedTuple):
-    """A squashed Gaussian at one observation each: its most likely action, a drawn one, and that one's log density."""
+    """An action drawn from a squashed Gaussian at each observation, and its log density."""
 
-    mean: Actions
     action: Actions
     log_prob: Scalars
 
@@ -58,7 +57,7 @@ class Actor(nn.Module):
         log_prob = (-0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
         # log(1 - tanh(x)^2) in a form that does not underflow for large x.
         log_prob = log_prob - (2 * (math.log(2) - unsquashed - F.softplus(-2 * unsquashed))).sum(-1)
-        return ActionSample(torch.tanh(mean), torch.tanh(unsquashed), log_prob)
+        return ActionSample(torch.tanh(unsquashed), log_prob)
 
 
 class Critic(nn.Module):

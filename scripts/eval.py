@@ -218,12 +218,8 @@ def format_table(by_shift: dict[str, dict[str, list[Episode]]]) -> str:
         speeds = " / ".join(f"{steps_per_second(episodes):.0f}" for episodes in met.values())
         if "adapted" in met:
             c: Comparison = compare(met["frozen"], met["adapted"])
-            row = [
-                str(c.frozen),
-                str(c.adapted),
-                f"{c.difference.mean:+.0f} [{c.difference.low:+.0f}, {c.difference.high:+.0f}]",
-            ]
-            rows.append([shift, *row, f"{c.won}/{c.lost}/{c.tied}", speeds])
+            row = [shift, str(c.frozen), str(c.adapted), c.difference.format("+")]
+            rows.append([*row, f"{c.won}/{c.lost}/{c.tied}", speeds])
         else:
             frozen = mean_interval([episode.episode_return for episode in met["frozen"]])
             rows.append([shift, str(frozen), "", "", "", speeds])

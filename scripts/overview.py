@@ -19,7 +19,7 @@ from figures import COLORS
 import envs
 from pad import settings
 from pad.seeding import episode_seed
-from results import read_record
+from results import read_record, shifts_of
 
 
 def main() -> None:
@@ -27,8 +27,10 @@ def main() -> None:
         print(__doc__)
         raise cli.BadInput("overview.py takes an evaluation file and a picture's path")
     record = read_record(Path(sys.argv[1]))
-    cells = record["shifts"]
-    figure, axes = plt.subplots(2, len(cells), figsize=(2.4 * len(cells), 4.6), height_ratios=(1.2, 1), sharey="row")
+    cells = shifts_of(record)
+    figure, axes = plt.subplots(
+        2, len(cells), figsize=(2.4 * len(cells), 4.6), height_ratios=(1.2, 1), sharey="row", squeeze=False
+    )
     base = settings.from_dict(envs.EnvConfig, record["env"], "env")
     for column, (shift, cell) in enumerate(cells.items()):
         draw_view(axes[0][column], dataclasses.replace(base, shift=shift), record["settings"]["seed"], shift)

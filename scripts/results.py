@@ -16,6 +16,9 @@ from typing import Any
 import cli
 from screen import format_screening
 
+from pad import settings
+from pad.evaluation import Comparison
+
 START, END = "<!-- results: written by scripts/results.py -->", "<!-- end of results -->"
 
 
@@ -53,23 +56,27 @@ def put(document: Path, table: str, check: bool) -> None:
 
 
 def make_table(records: list[dict[str, Any]]) -> str:
-    """Markdown table of evaluations: one row for each agent, adaptation setting and shift."""
+    """Markdown table of evaluations: one row for each agent, shift and adaptation setting."""
     lines = [
         "| agent | shift | episodes | frozen | adaptation | adapted | adapted − frozen | won / lost / tied |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for record in records:
-        settings = record["settings"]
-        shifts = record.get("shifts") or {settings["shift"][0]: record}
-        for shift, cell in shifts.items():
-            comparison = cell["comparison"]
-            lines.append(
-                f"| {settings['checkpoint']} | {shift} | {settings['episodes']} | "
-                f"{interval(comparison['frozen'])} | {settings['adaptation']} | "
-                f"{interval(comparison['adapted'])} | {interval(comparison['difference'], '+')} | "
-                f"{comparison['won']} / {comparison['lost']} / {comparison['tied']} |"
-            )
+    cells = [(record["settings"], shift, cell) for record in records for shift, cell in shifts_of(record).items()]
+    agents = list(dict.fromkeys(chosen["checkpoint"] for chosen, _, _ in cells))
+    shifts = list(dict.fromkeys(shift for _, shift, _ in cells))
+    # Settings of the same agent under the same shift stand below each other.
+    for chosen, shift, cell in sorted(cells, key=lambda c: (agents.index(c[0]["checkpoint"]), shifts.index(c[1]))):
+        c = settings.from_dict(Comparison, cell["comparison"], f"{shift}.comparison")
+        lines.append(
+            f"| {chosen['checkpoint']} | {shift} | {chosen['episodes']} | {c.frozen} | {chosen['adaptation']} | "
+            f"{c.adapted} | {c.difference.format('+')} | {c.won} / {c.lost} / {c.tied} |"
+        )
     return "\n".join(lines)
+
+
+def shifts_of(record: dict[str, Any]) -> dict[str, Any]:
+    """What an evaluation file holds for each shift."""
+    return record.get("shifts") or {record["settings"]["shift"][0]: record}
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -82,16 +89,17 @@ def read_record(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no evaluation file {path}")
     try:
         record = json.loads(path.read_text())
-        cells = record.get("shifts") or {"": record}
-        if "rows" not in record and not all("comparison" in cell for cell in cells.values()):
-            raise cli.BadInput(f"{path} holds no comparison: it was written without --adapt")
-    except (json.JSONDecodeError, AttributeError) as error:
-        raise cli.BadInput(f"{path} is not an evaluation file: {error}") from error
+        if "rows" in record:
+            return record
+        missing = {"checkpoint", "shift", "episodes", "adaptation"} - set(record["settings"])
+        cells = shifts_of(record).values()
+    except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
+        raise cli.BadInput(f"{path} is not an evaluation file: {error!r}") from error
+    if missing:
+        raise cli.BadInput(f"{path} is not an evaluation file: its settings lack {', '.join(sorted(missing))}")
+    if not all("comparison" in cell for cell in cells):
+        raise cli.BadInput(f"{path} holds no comparison: it was written without --adapt")
     return record
-
-
-def interval(values: dict[str, float], sign: str = "") -> str:
-    return f"{values['mean']:{sign}.0f} [{values['low']:{sign}.0f}, {values['high']:{sign}.0f}]"
 
 
 if __name__ == "__main__":

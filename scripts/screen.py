@@ -20,7 +20,7 @@ import envs
 from pad import settings
 from pad.adaptation import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
 from pad.checkpoint import load_checkpoint
-from pad.evaluation import compare
+from pad.evaluation import Interval, compare
 from pad.tracking import progress_bar, say
 
 
@@ -109,8 +109,7 @@ def format_screening(rows: list[dict[str, Any]]) -> str:
     lines = ["| adapted - frozen | " + " | ".join(f"{c}, {s}" for c, s in cells) + " | mean |"]
     lines += ["|---" * (len(cells) + 2) + "|", "| *frozen return* | " + " | ".join(frozen) + " | |"]
     for candidate in sorted(candidates, key=mean, reverse=True):
-        differences = [found[(candidate, *cell)]["difference"] for cell in cells]
-        texts = [f"{d['mean']:+.0f} [{d['low']:+.0f}, {d['high']:+.0f}]" for d in differences]
+        texts = [Interval(**found[(candidate, *cell)]["difference"]).format("+") for cell in cells]
         lines.append(f"| {candidate} | " + " | ".join(texts) + f" | {mean(candidate):+.0f} |")
     return "\n".join(lines)
 

@@ -23,6 +23,7 @@ import envs
 from pad import settings
 from pad.agent import Agent, AgentConfig
 from pad.checkpoint import Checkpoint, find_checkpoint
+from pad.evaluation import run_episode
 from pad.memory import keep_pages
 from pad.seeding import episode_seed
 from pad.tracking import Tracker, TrackingConfig, say
@@ -167,24 +168,32 @@ def _has_state(run: Run) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class _Acting:
+    """A policy that acts and learns nothing, whatever its observations are."""
+
+    act: Callable[[np.ndarray], np.ndarray]
+
+    def reset(self) -> None:
+        pass
+
+    def observe(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Metrics:
+        return {}
+
+
 def make_evaluate(pixels: gym.Env, make_env: Callable[[str], gym.Env]) -> Any:
     """Evaluation of whatever a phase trains: a policy on pixels, with a video, or on state."""
     state = make_env("state")
 
     def evaluate(act: Callable[[np.ndarray], np.ndarray], episodes: int, video: Path | None) -> Metrics:
-        env = state if video is None else pixels
-        returns, frames = [], []
-        for number in range(episodes):
-            obs, _ = env.reset(seed=episode_seed(EVALUATION_SEED, number))
-            total, over = 0.0, False
-            while not over:
-                if video is not None and number == 0:
-                    frames.append(np.asarray(env.render()))
-                obs, reward, terminated, truncated, _ = env.step(act(obs))
-                total, over = total + float(reward), terminated or truncated
-            returns.append(total)
+        env, policy = state if video is None else pixels, _Acting(act)
+        met = [
+            run_episode(env, policy, episode_seed(EVALUATION_SEED, number), record=video is not None and number == 0)
+            for number in range(episodes)
+        ]
         if video is not None:
-            write_video(video, frames, env.metadata["render_fps"])
+            write_video(video, met[0].frames, env.metadata["render_fps"])
+        returns = [episode.episode_return for episode in met]
         return {"return_mean": float(np.mean(returns)), "return_min": float(np.min(returns))}
 
     return evaluate

@@ -8,6 +8,7 @@ import torch
 import yaml
 from conftest import SMALL, make_agent
 
+from pad import checkpoint
 from pad.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_train_state, save_checkpoint
 
 
@@ -122,3 +123,20 @@ def test_a_train_state_executes_nothing(saved):
     (saved / "train_state.pt").write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(ValueError, match="cannot be read"):
         load_train_state(saved)
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    first, second = make_agent(), make_agent()
+    save_checkpoint(tmp_path / "c", Checkpoint(first, about={"which": 1}))
+    read = checkpoint._read_description
+
+    def replace_after(path):
+        description = read(path)
+        monkeypatch.setattr(checkpoint, "_read_description", read)
+        save_checkpoint(tmp_path / "c", Checkpoint(second, about={"which": 2}))
+        return description
+
+    monkeypatch.setattr(checkpoint, "_read_description", replace_after)
+    loaded = load_checkpoint(tmp_path / "c")
+    assert loaded.about == {"which": 2}
+    torch.testing.assert_close(loaded.agent.state_dict(), second.state_dict())
