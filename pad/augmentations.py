@@ -1,6 +1,12 @@
 """Random views of images. They stay uint8; every image of a batch is treated independently."""
 
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Literal
+
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from pad.types import Crops, Images
 
@@ -28,3 +34,76 @@ def center_crop(images: Images, size: int) -> Crops:
         raise ValueError(f"crop_size {size} exceeds the image of {height}x{width}")
     top, left = (height - size) // 2, (width - size) // 2
     return images[..., top : top + size, left : left + size]
+
+
+StrongAugmentation = Literal["random_convolution", "random_overlay"]
+
+
+def random_convolution(frames: Tensor) -> Tensor:
+    """Each clip through a random 3x3 convolution over colours of its own (Lee et al., 2020), the same for its frames.
+
+    Colours, contrast and fine texture change, shapes stay. `frames`: uint8 (clips, time, colors, height, width).
+    """
+    clips, time, colors, height, width = frames.shape
+    weight = torch.randn(clips * colors, colors, 3, 3).to(frames.device)
+    # All clips at once: the colours of each are a group of their own.
+    side_by_side = frames.transpose(0, 1).reshape(time, clips * colors, height, width).float() / 255 - 0.5
+    mixed = F.conv2d(F.pad(side_by_side, (1, 1, 1, 1), mode="replicate"), weight, groups=clips)
+    return _to_bytes(mixed.sigmoid()).view(time, clips, colors, height, width).transpose(0, 1)
+
+
+def random_overlay(frames: Tensor) -> Tensor:
+    """Each clip blended with a random picture of its own, which drifts (after Hansen and Wang, 2021).
+
+    The picture is a sum of random colours on coarse and fine grids, some with soft and some with hard
+    edges; it covers 20 to 70 percent. `frames`: uint8 (clips, time, colors, height, width).
+    """
+    clips, time, colors, height, width = frames.shape
+    margin = 2 * (time - 1)
+    picture = _random_pictures(clips, colors, height + margin, width + margin)
+    velocity = torch.randint(-2, 3, (clips, 1, 2))
+    start = torch.where(velocity < 0, margin, 0)
+    corner = start + velocity * torch.arange(time)[:, None]
+    windows = picture.unfold(2, height, 1).unfold(3, width, 1)
+    behind = windows[torch.arange(clips)[:, None], :, corner[..., 0], corner[..., 1]].to(frames.device)
+    cover = torch.empty(clips, 1, 1, 1, 1).uniform_(0.2, 0.7).to(frames.device)
+    return _to_bytes((1 - cover) * (frames.float() / 255) + cover * behind)
+
+
+def _random_pictures(count: int, colors: int, height: int, width: int) -> Tensor:
+    picture = torch.rand(count, colors, 1, 1).expand(count, colors, height, width)
+    for cells in (3, 6, 12, 24):
+        grid = torch.rand(count, colors, cells, cells) - 0.5
+        soft = F.interpolate(grid, (height, width), mode="bilinear")
+        hard = F.interpolate(grid, (height, width), mode="nearest")
+        strength, kind = torch.rand(2, count, 1, 1, 1)
+        picture = picture + strength * torch.where(kind < 0.5, soft, hard)
+    return picture.clamp(0, 1)
+
+
+def _to_bytes(values: Tensor) -> Tensor:
+    return (values * 255).round().to(torch.uint8)
+
+
+STRONG_AUGMENTATIONS: MappingProxyType[StrongAugmentation, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {"random_convolution": random_convolution, "random_overlay": random_overlay}
+)
+
+
+def augment_transitions(
+    obs: Images, next_obs: Images, names: tuple[StrongAugmentation, ...], share: float, frame_channels: int
+) -> tuple[Images, Images]:
+    """The first `share` of the transitions under strong augmentations, in equal parts; the others as they are.
+
+    Both observations of a transition look alike: they show one place. Their stacked frames are one clip.
+    """
+    parts = torch.arange(round(share * len(obs))).chunk(len(names)) if names else ()
+    obs, next_obs = obs.clone(), next_obs.clone()
+    for name, part in zip(names, parts, strict=False):
+        if not len(part):
+            continue
+        # The next observation shares all frames but the newest.
+        before, after = (images[part].unflatten(1, (-1, frame_channels)) for images in (obs, next_obs))
+        clip = STRONG_AUGMENTATIONS[name](torch.cat([before, after[:, -1:]], dim=1))
+        obs[part], next_obs[part] = clip[:, :-1].flatten(1, 2), clip[:, 1:].flatten(1, 2)
+    return obs, next_obs

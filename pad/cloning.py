@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pad.agent import Agent
+from pad.augmentations import StrongAugmentation
 from pad.losses import cloning_loss, inverse_dynamics_loss
 from pad.types import Batch, Metrics
 
@@ -34,6 +35,11 @@ class CloneConfig:
     updates: int = 6_000
     """Gradient steps, spread evenly over the episodes."""
     batch_size: int = 64
+    augmentations: tuple[StrongAugmentation, ...] = ()
+    """Strong augmentations beside random crops (SECANT, Fan et al., 2021): the agent imitates what the expert does in
+    the unchanged scene. Makes it lose less under shifts, and needs more updates."""
+    augmented_share: float = 0.5
+    """Share of each batch under strong augmentations, if there are any."""
     learning_rate: float = 1e-3
     """Adam step size at first."""
     final_learning_rate: float = 5e-5
@@ -56,8 +62,9 @@ class CloneConfig:
             )
         if not 0 <= self.averaging < 1:
             raise ValueError(f"averaging must be at least 0 and below 1, got {self.averaging}")
-        if not 0 <= self.student_share <= 1:
-            raise ValueError(f"student_share must be from 0 to 1, got {self.student_share}")
+        for name in ("student_share", "augmented_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
 
 
 class Cloning:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pad.augmentations import center_crop, random_crop
+from pad.augmentations import STRONG_AUGMENTATIONS, augment_transitions, center_crop, random_crop
 
 
 def test_random_crop_reaches_every_offset():
@@ -34,3 +34,65 @@ def test_center_crop_takes_the_middle():
 def test_a_crop_larger_than_the_image_is_refused(crop):
     with pytest.raises(ValueError, match="crop_size 11 exceeds the image of 10x10"):
         crop(torch.zeros(1, 3, 10, 10, dtype=torch.uint8), 11)
+
+
+@pytest.fixture
+def clips():
+    torch.manual_seed(0)
+    still = torch.randint(256, (6, 1, 3, 20, 20), dtype=torch.uint8)
+    return still.expand(6, 4, 3, 20, 20)
+
+
+@pytest.mark.parametrize("name", STRONG_AUGMENTATIONS)
+def test_strong_augmentations_change_every_clip_in_its_own_way(clips, name):
+    same = clips[:1].expand_as(clips)
+    changed = STRONG_AUGMENTATIONS[name](same)
+    assert changed.shape == clips.shape
+    assert changed.dtype == torch.uint8
+    assert all((view.float() - clips[0].float()).abs().mean() > 5 for view in changed)
+    assert not changed[0].equal(changed[1])
+
+
+def test_a_random_convolution_is_the_same_for_all_frames_of_a_clip(clips):
+    changed = STRONG_AUGMENTATIONS["random_convolution"](clips)
+    assert all(changed[:, time].equal(changed[:, 0]) for time in range(4))
+
+
+def test_a_random_convolution_keeps_flat_areas_flat():
+    changed = STRONG_AUGMENTATIONS["random_convolution"](torch.full((3, 2, 3, 9, 9), 40, dtype=torch.uint8))
+    assert (changed == changed[..., :1, :1]).all()
+
+
+def test_a_random_overlay_drifts_like_one_picture():
+    torch.manual_seed(1)
+    black = torch.zeros(16, 4, 3, 20, 20, dtype=torch.uint8)
+    changed = STRONG_AUGMENTATIONS["random_overlay"](black)
+    first, later = changed[:, 0], changed[:, 3]
+    for clip in range(16):  # the last frame is the first one, moved by up to two pixels a frame
+        moved = [
+            (dy, dx)
+            for dy in range(-6, 7)
+            for dx in range(-6, 7)
+            if first[clip, :, 6 + dy : 14 + dy, 6 + dx : 14 + dx].equal(later[clip, :, 6:14, 6:14])
+        ]
+        assert moved
+        assert all(step % 3 == 0 for step in moved[0])
+
+
+def test_a_share_of_the_transitions_is_augmented_and_both_observations_alike():
+    torch.manual_seed(0)
+    obs = torch.randint(256, (8, 1, 3, 16, 16), dtype=torch.uint8).expand(8, 3, 3, 16, 16).flatten(1, 2)
+    before, after = augment_transitions(obs, obs, ("random_convolution", "random_overlay"), 0.5, 3)
+    assert before[4:].equal(obs[4:])
+    assert after[4:].equal(obs[4:])
+    assert all(not before[index].equal(obs[index]) for index in range(4))
+    assert before[:2].equal(after[:2])  # nothing moves in these clips, and convolutions are of the place
+    assert before[2:4, 3:].equal(after[2:4, :-3])  # an overlay moves from frame to frame
+
+
+def test_without_names_or_share_nothing_is_augmented():
+    obs = torch.randint(256, (4, 9, 16, 16), dtype=torch.uint8)
+    for names, share in (((), 0.5), (("random_convolution",), 0.0)):
+        before, after = augment_transitions(obs, obs, names, share, 3)
+        assert before.equal(obs)
+        assert after.equal(obs)

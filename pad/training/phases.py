@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pad.agent import Agent
-from pad.augmentations import random_crop
+from pad.augmentations import augment_transitions, random_crop
 from pad.cloning import CloneConfig, Cloning
 from pad.expert import Expert, ExpertConfig
 from pad.replay_buffer import ReplayBuffer
@@ -266,11 +266,16 @@ class ClonePhase:
         self._episode += 1
         metrics = {"student_return" if by_student else "expert_return": episode_return}
         while self.done < self._updates_due():
-            batch = cropped(self._replay.sample(self._config.batch_size, self._agent.device), self._agent)
-            metrics |= self._cloning.update(batch)
+            batch = self._replay.sample(self._config.batch_size, self._agent.device)
+            metrics |= self._cloning.update(cropped(self._augmented(batch), self._agent))
             self.done += 1
             advance(1)
         return metrics
+
+    def _augmented(self, batch: Batch) -> Batch:
+        names, share = self._config.augmentations, self._config.augmented_share
+        obs, next_obs = augment_transitions(batch.obs, batch.next_obs, names, share, self._agent.frame_channels)
+        return replace(batch, obs=obs, next_obs=next_obs)
 
     def _updates_due(self) -> int:
         config = self._config
