@@ -1,5 +1,6 @@
 """Deployment with and without learning: two policies behind the same three calls."""
 
+import math
 from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ import torch
 from torch import nn
 
 from pad.agent import Agent
-from pad.augmentations import center_crop, random_crop
-from pad.self_supervision import self_supervised_loss
-from pad.types import Batch, Metrics
+from pad.augmentations import center_crop
+from pad.self_supervision import self_supervised_loss, self_supervised_loss_on_windows
+from pad.types import Actions, Batch, Metrics, Sources
+from pad.windows import Windows
 
 Moves = Literal["color", "convolutions", "convolutions_and_head"]
 
@@ -32,6 +34,9 @@ class AdaptationConfig:
     learning_rate: float = 1e-4
     batch_size: int = 8
     """Random crops in each gradient step."""
+    crop_grid: Literal["pixel", "stride"] = "pixel"
+    """Where crops may begin: anywhere, as the authors have it, or at multiples of the convolutions' stride. All crops
+    of a picture then share one encoding, so that many cost hardly more than one."""
     memory: int = 64
     """Recent transitions that the crops are drawn from; the newest is always among them. 1: the newest alone."""
     updates: int = 1
@@ -61,6 +66,15 @@ ADAPTATIONS = MappingProxyType(
     }
 )
 """Named settings. `default` did best on validation shifts: see docs/adaptation.md."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one gradient step learns from: windows of images, first those of observations, then those of next ones."""
+
+    images: Sources
+    windows: Windows
+    action: Actions
 
 
 class FrozenPolicy:
@@ -143,27 +157,29 @@ class AdaptivePolicy:
         before, after = (torch.tensor(self.agent.checked(image), device=device) for image in (obs, next_obs))
         self._memory.append((before, torch.tensor(action, dtype=torch.float32, device=device), after))
         for _ in range(self.config.updates):
-            loss = self_supervised_loss(self.agent, self._draw())
+            drawn = self._draw()
+            loss = self_supervised_loss_on_windows(self.agent, drawn.images, drawn.windows, drawn.action)
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
         return {"self_supervised_loss": loss.item()}
 
-    def _draw(self) -> Batch:
-        """Crops of remembered transitions, the newest always among them; each observation is cropped by itself."""
+    def _draw(self) -> "Draw":
+        """Windows of remembered transitions, the newest always among them; each observation is cropped by itself."""
         count, newest = self.config.batch_size, len(self._memory) - 1
         picks = torch.randint(len(self._memory), (count,), generator=self._generator)
         picks[0] = newest
-        size = self.agent.config.encoder.crop_size
-        obs, action, next_obs = (torch.stack([self._memory[i][part] for i in picks.tolist()]) for part in range(3))
-        unused = torch.zeros(count, device=self.agent.device)
-        return Batch(
-            obs=random_crop(obs, size, self._generator),
-            action=action,
-            reward=unused,
-            terminated=unused.bool(),
-            next_obs=random_crop(next_obs, size, self._generator),
-        )
+        used, index = picks.unique(return_inverse=True)
+        obs, action, next_obs = (torch.stack([self._memory[i][part] for i in used.tolist()]) for part in range(3))
+        top, left = (self._offsets(extent, 2 * count) for extent in obs.shape[2:])
+        windows = Windows(torch.cat([index, index + len(used)]), top, left, self.agent.config.encoder.crop_size)
+        return Draw(torch.cat([obs, next_obs]), windows, action[index.to(action.device)])
+
+    def _offsets(self, extent: int, count: int) -> torch.Tensor:
+        encoder = self.agent.config.encoder
+        step = math.prod(encoder.strides) if self.config.crop_grid == "stride" else 1
+        places = (extent - encoder.crop_size) // step + 1
+        return step * torch.randint(places, (count,), generator=self._generator)
 
     def state_dict(self) -> dict[str, Any]:
         """The adapted weights and their optimizer."""

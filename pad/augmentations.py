@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pad.types import Crops, Images
+from pad.windows import Windows
 
 
 def random_crop(images: Images, size: int, generator: torch.Generator | None = None) -> Crops:
@@ -18,13 +19,11 @@ def random_crop(images: Images, size: int, generator: torch.Generator | None = N
     """
     height, width = images.shape[-2:]
     count = len(images)
-    device = images.device
     if size > min(height, width):
         raise ValueError(f"crop_size {size} exceeds the image of {height}x{width}")
-    top = torch.randint(height - size + 1, (count,), generator=generator).to(device)
-    left = torch.randint(width - size + 1, (count,), generator=generator).to(device)
-    windows = images.unfold(2, size, 1).unfold(3, size, 1)
-    return windows[torch.arange(count, device=device), :, top, left]
+    top = torch.randint(height - size + 1, (count,), generator=generator)
+    left = torch.randint(width - size + 1, (count,), generator=generator)
+    return Windows(torch.arange(count), top, left, size).cut(images)
 
 
 def center_crop(images: Images, size: int) -> Crops:

@@ -77,7 +77,7 @@ class Critic(nn.Module):
 class InverseDynamics(nn.Module):
     """Which action led from one observation to the next: the self-supervised head with its own branch."""
 
-    def __init__(self, branch: nn.Module, projection: nn.Module, features: int, actions: int, hidden: int) -> None:
+    def __init__(self, branch: nn.Sequential, projection: nn.Module, features: int, actions: int, hidden: int) -> None:
         super().__init__()
         self.branch = branch
         self.projection = projection
@@ -85,7 +85,11 @@ class InverseDynamics(nn.Module):
 
     def forward(self, features: Tensor, next_features: Tensor) -> Actions:
         """Inferred action, in [-1, 1], from two feature maps of the shared encoder."""
-        both = self.projection(self.branch(torch.cat([features, next_features])))
+        return self.infer(*self.branch(torch.cat([features, next_features])).chunk(2))
+
+    def infer(self, branched: Vectors, next_branched: Vectors) -> Actions:
+        """The same from flat features of after the branch."""
+        both = self.projection(torch.cat([branched, next_branched]))
         return torch.tanh(self.head(torch.cat(both.chunk(2), dim=-1)))
 
 

@@ -1,5 +1,6 @@
 """Training the inverse-dynamics head, and the shared encoder through it, beside the policy."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,7 +8,8 @@ from torch import Tensor
 
 from pad.agent import Agent
 from pad.losses import inverse_dynamics_loss
-from pad.types import Batch, Metrics, Scalar
+from pad.types import Actions, Batch, Metrics, Scalar, Sources
+from pad.windows import Windows, encode_windows
 
 
 def self_supervised_loss(agent: Agent, batch: Batch) -> Scalar:
@@ -20,6 +22,28 @@ def self_supervised_loss(agent: Agent, batch: Batch) -> Scalar:
         raise ValueError("this agent has no self-supervised head: it was trained with self_supervised: false")
     features: Tensor = agent.encoder(torch.cat([batch.obs, batch.next_obs]))
     return inverse_dynamics_loss(agent.inverse_dynamics(*features.chunk(2)), batch.action)
+
+
+def self_supervised_loss_on_windows(agent: Agent, images: Sources, windows: Windows, action: Actions) -> Scalar:
+    """The same on windows of images, encoded together where they overlap.
+
+    Args:
+        windows: those of the first observations, then those of the next ones.
+    """
+    head = agent.inverse_dynamics
+    if head is None:
+        raise ValueError("this agent has no self-supervised head: it was trained with self_supervised: false")
+    *convolutions, flatten = head.branch
+
+    def encode(pixels: Tensor) -> Tensor:
+        features = agent.encoder(pixels)
+        for layer in convolutions:
+            features = layer(features)
+        return features
+
+    stride = math.prod(agent.config.encoder.strides)
+    branched = flatten(encode_windows(encode, stride, images, windows))
+    return inverse_dynamics_loss(head.infer(*branched.chunk(2)), action)
 
 
 class SelfSupervision:

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 Images = UInt8[Tensor, "batch channels height width"]
 """0 to 255, successive frames stacked on channels."""
+Sources = UInt8[Tensor, "image channels height width"]
+"""Images that a batch of windows shows, each perhaps many times."""
 Crops = UInt8[Tensor, "batch channels size size"]
 """Square windows of images."""
 Features = Float[Tensor, "batch filters rows columns"]
@@ -20,6 +22,7 @@ Actions = Float[Tensor, "batch action"]
 """Each in [-1, 1]."""
 Scalars = Float[Tensor, " batch"]
 Flags = Bool[Tensor, " batch"]
+Indices = Int64[Tensor, " batch"]
 Scalar = Float[Tensor, ""]
 
 Metrics = dict[str, float]

@@ -6,7 +6,8 @@ import torch
 from conftest import SMALL, make_agent
 
 from pad.adaptation import ADAPTATIONS, AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy
-from pad.types import Policy
+from pad.self_supervision import self_supervised_loss, self_supervised_loss_on_windows
+from pad.types import Batch, Policy
 
 COLOR = AdaptationConfig(moves="color", learning_rate=1e-2, batch_size=4, memory=8)
 CONVOLUTIONS = dataclasses.replace(COLOR, moves="convolutions", learning_rate=1e-3)
@@ -58,7 +59,7 @@ def test_the_agent_that_was_handed_in_never_changes(agent, transition, config):
 
 @pytest.mark.parametrize("config", [COLOR, CONVOLUTIONS, PAPER])
 def test_adaptation_lowers_the_loss_on_what_it_sees(agent, transition, config):
-    policy = AdaptivePolicy(agent, config)
+    policy = AdaptivePolicy(agent, dataclasses.replace(config, batch_size=32))
     losses = [policy.observe(*transition)["self_supervised_loss"] for _ in range(40)]
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
@@ -101,12 +102,37 @@ def test_a_memory_of_one_is_the_newest_transition_alone(agent, transition):
 
 
 def test_observations_of_one_transition_are_cropped_independently(agent):
-    ramp = np.arange(24, dtype=np.uint8)[None, None].repeat(9, 0).repeat(24, 1)
-    policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, batch_size=32))
-    policy.observe(ramp, np.zeros(2, np.float32), ramp)
-    batch = policy._draw()
-    assert (batch.obs[:, 0, 0, 0] != batch.next_obs[:, 0, 0, 0]).any()
-    assert len(set(batch.obs[:, 0, 0, 0].tolist())) > 2
+    config = dataclasses.replace(COLOR, batch_size=32, memory=1)
+    policy = AdaptivePolicy(agent, config)
+    policy.observe(*[np.zeros(shape, kind) for shape, kind in (((9, 24, 24), "u1"), (2, "f4"), ((9, 24, 24), "u1"))])
+    windows = policy._draw().windows
+    assert windows.image.tolist() == [0] * 32 + [1] * 32
+    assert set(windows.top.tolist()) == set(windows.left.tolist()) == set(range(5))
+    assert (windows.top[:32] != windows.top[32:]).any()
+
+
+def test_crops_on_the_strides_grid_begin_at_its_multiples(agent, transition):
+    policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, batch_size=32, crop_grid="stride"))
+    policy.observe(*transition)
+    windows = policy._draw().windows
+    assert set(windows.top.tolist()) == set(windows.left.tolist()) == {0, 2, 4}
+
+
+@pytest.mark.parametrize("grid", ["pixel", "stride"])
+@pytest.mark.parametrize("config", [COLOR, CONVOLUTIONS, PAPER])
+def test_the_loss_and_its_gradients_are_those_of_the_crops(agent, transition, config, grid):
+    obs, action, next_obs = transition
+    policy = AdaptivePolicy(agent, dataclasses.replace(config, batch_size=32, crop_grid=grid))
+    policy._memory.extend((torch.tensor(obs), torch.tensor(action) * scale, torch.tensor(next_obs)) for scale in (1, 0))
+    drawn = policy._draw()
+    moving = list(policy._moving.values())
+    crops = drawn.windows.cut(drawn.images)
+    unused = torch.zeros(32)
+    plain = self_supervised_loss(policy.agent, Batch(crops[:32], drawn.action, unused, unused.bool(), crops[32:]))
+    expected = torch.autograd.grad(plain, moving)
+    loss = self_supervised_loss_on_windows(policy.agent, drawn.images, drawn.windows, drawn.action)
+    torch.testing.assert_close(loss, plain)
+    torch.testing.assert_close(torch.autograd.grad(loss, moving), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_loop_that_uses_its_arrays_again_does_not_rewrite_the_memory(agent, transition):

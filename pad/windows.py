@@ -1,0 +1,112 @@
+"""Features of many crops of few images, for little more than the price of the images.
+
+Let f be a stack of convolutions without padding, with strides of product S, and let f(x)[i] be row i of
+its feature map of x (columns likewise). Row i depends on the pixel rows from S i on, and on none
+before, so shifting the image by a multiple of S shifts the map:
+
+    f(x[S q + r:])[i] = f(x[r:])[q + i]        for every offset S q + r with 0 <= r < S.
+
+The features of a crop at offset S q + r are therefore a window, at q, of the features of the whole image
+shifted by r. Crops of the same image with the same remainders (r of rows, r of columns) share one
+encoding; a stack with S = 2 has four such phases, whatever the number of crops. Values are the same
+numbers summed in the same order, so results agree to the rounding of the convolution used.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pad.types import Indices
+
+Encode = Callable[[Tensor], Tensor]
+"""Images of any height and width to their feature map, by convolutions without padding and pointwise functions."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Square windows of images: number k shows image `image[k]` from row `top[k]` and column `left[k]`."""
+
+    image: Indices
+    top: Indices
+    left: Indices
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def cut(self, images: Tensor) -> Tensor:
+        """The windows themselves: (window, channels, size, size) of images (batch, channels, height, width)."""
+        windows = images.unfold(2, self.size, 1).unfold(3, self.size, 1)
+        image, top, left = (index.to(images.device) for index in (self.image, self.top, self.left))
+        return windows[image, :, top, left]
+
+
+def encode_windows(encode: Encode, stride: int, images: Tensor, windows: Windows) -> Tensor:
+    """What `encode(windows.cut(images))` gives, computed on whole images where that is less work.
+
+    Args:
+        images: (batch, channels, height, width) of any type that `encode` takes.
+        stride: product of the strides of `encode`.
+    """
+    phases = _Phases.of(windows, stride)
+    if phases.pixels >= len(windows) * windows.size**2:
+        return encode(windows.cut(images))
+    return phases.cut(encode(phases.shifted(images)), windows, stride)
+
+
+@dataclass(frozen=True)
+class _Phases:
+    """The shifted images that a set of windows shares, and where each window lies in their feature maps."""
+
+    image: Tensor
+    row: Tensor
+    column: Tensor
+    """Of each shifted image: which image it is of, and the pixel that it begins at."""
+    index: Tensor
+    """Of each window: the shifted image that it is in."""
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, windows: Windows, stride: int) -> "_Phases":
+        # All begin as late as the windows allow, so that what no window shows is not encoded.
+        first_row, first_column = (int(offset.min()) // stride * stride for offset in (windows.top, windows.left))
+        last_row, last_column = (int(offset.max()) // stride * stride for offset in (windows.top, windows.left))
+        keys = torch.stack([windows.image, windows.top % stride, windows.left % stride], 1)
+        used, index = keys.unique(dim=0, return_inverse=True)
+        image, row, column = used.unbind(1)
+        return cls(
+            image, row + first_row, column + first_column, index,
+            last_row - first_row + windows.size, last_column - first_column + windows.size,
+        )  # fmt: skip
+
+    @property
+    def pixels(self) -> int:
+        return len(self.image) * self.height * self.width
+
+    def shifted(self, images: Tensor) -> Tensor:
+        # A shift may reach beyond the image, where no window looks.
+        below = max(0, int(self.row.max()) + self.height - images.shape[2])
+        right = max(0, int(self.column.max()) + self.width - images.shape[3])
+        padded = F.pad(images, (0, right, 0, below))
+        views = padded.unfold(2, self.height, 1).unfold(3, self.width, 1)
+        return views[self.image, :, self.row, self.column]
+
+    def cut(self, features: Tensor, windows: Windows, stride: int) -> Tensor:
+        """Each window's part of the feature maps."""
+        count, filters, rows, columns = features.shape
+        lost = self.height - windows.size, self.width - windows.size
+        size = rows - lost[0] // stride
+        assert size == columns - lost[1] // stride
+        top = (windows.top - self.row[self.index]) // stride
+        left = (windows.left - self.column[self.index]) // stride
+        steps = torch.arange(size)
+        row = (self.index * rows + top)[:, None] + steps
+        position = (row[:, :, None] * columns) + (left[:, None] + steps)[:, None, :]
+        # Positions first, filters last: a copy of whole rows, and none at all with channels last.
+        flat = features.permute(0, 2, 3, 1).reshape(count * rows * columns, filters)
+        cut = flat.index_select(0, position.flatten().to(flat.device))
+        return cut.view(len(windows), size, size, filters).permute(0, 3, 1, 2)
