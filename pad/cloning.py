@@ -31,7 +31,8 @@ class CloneConfig:
     student_share: float = 0.5
     """Share of the later episodes that the pixel agent drives; the expert drives the others."""
     action_noise: float = 1.0
-    """Largest standard deviation of the noise on the driver's actions; each episode draws its own from 0 to this."""
+    """Largest standard deviation of the noise on the driver's actions. Each episode has its own, from 0 to this, small
+    ones more often: noise shows more states, but hides those in which the agent by itself would be stuck."""
     updates: int = 6_000
     """Gradient steps, spread evenly over the episodes."""
     batch_size: int = 64

@@ -62,7 +62,8 @@ class Interval:
 
     def format(self, sign: str = "") -> str:
         """Rounded, as `mean [low, high]`; with sign "+" also where it is positive."""
-        return f"{self.mean:{sign}.0f} [{self.low:{sign}.0f}, {self.high:{sign}.0f}]"
+        mean, low, high = (f"{round(value):{sign}d}" for value in (self.mean, self.low, self.high))
+        return f"{mean} [{low}, {high}]"
 
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:

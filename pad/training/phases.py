@@ -287,7 +287,7 @@ class ClonePhase:
         obs, info = self._env.reset(seed=training_seed(self._seed, self._episode))
         self._replay.begin(obs)
         by_student = self._episode >= self._config.expert_episodes and self._rng.uniform() < self._config.student_share
-        noise = self._rng.uniform(0, self._config.action_noise)
+        noise = self._config.action_noise * self._rng.uniform() ** 2
         episode_return, over = 0.0, False
         while not over:
             state, expert_action = info["state"], self._expert.act(info["state"])
