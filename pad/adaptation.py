@@ -13,6 +13,7 @@ from torch import nn
 
 from pad.agent import Agent
 from pad.augmentations import center_crop
+from pad.precision import Precision
 from pad.self_supervision import self_supervised_loss, self_supervised_loss_on_windows
 from pad.types import Actions, Batch, Metrics, Sources
 from pad.windows import Windows
@@ -41,6 +42,8 @@ class AdaptationConfig:
     """Recent transitions that the crops are drawn from; the newest is always among them. 1: the newest alone."""
     updates: int = 1
     """Gradient steps after each decision."""
+    precision: Precision = "float32"
+    """Number format of the convolutions while learning; acting is always in float32."""
     reset: Literal["episode", "never"] = "episode"
     """When the trained weights come back: at each new episode, or only when `restore` is called."""
 
@@ -156,9 +159,12 @@ class AdaptivePolicy:
         # Copies: a control loop may use its arrays again.
         before, after = (torch.tensor(self.agent.checked(image), device=device) for image in (obs, next_obs))
         self._memory.append((before, torch.tensor(action, dtype=torch.float32, device=device), after))
-        for _ in range(self.config.updates):
+        config = self.config
+        for _ in range(config.updates):
             drawn = self._draw()
-            loss = self_supervised_loss_on_windows(self.agent, drawn.images, drawn.windows, drawn.action)
+            loss = self_supervised_loss_on_windows(
+                self.agent, drawn.images, drawn.windows, drawn.action, config.precision
+            )
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()

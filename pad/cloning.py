@@ -17,6 +17,7 @@ from torch import nn
 from pad.agent import Agent
 from pad.augmentations import StrongAugmentation
 from pad.losses import cloning_loss, inverse_dynamics_loss
+from pad.precision import Precision, autocast
 from pad.types import Batch, Metrics
 
 
@@ -71,9 +72,9 @@ class CloneConfig:
 class Cloning:
     """Trains a copy of the agent; the agent itself becomes the running average of the copy's weights."""
 
-    def __init__(self, agent: Agent, state_size: int, config: CloneConfig) -> None:
+    def __init__(self, agent: Agent, state_size: int, config: CloneConfig, precision: Precision = "float32") -> None:
         self._average, self._agent = agent, deepcopy(agent)
-        self._config, self.updates = config, 0
+        self._config, self._precision, self.updates = config, precision, 0
         # Each batch is normalized by its own statistics.
         self._normalize = nn.BatchNorm1d(state_size, affine=False, track_running_stats=False).to(agent.device)
         self._infer_state = nn.Linear(agent.config.encoder.projection, state_size).to(agent.device)
@@ -87,13 +88,14 @@ class Cloning:
         agent, config = self._agent, self._config
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate()
-        if agent.inverse_dynamics is None:
-            features = agent.encoder(batch.obs)
-            inverse = torch.zeros((), device=features.device)
-        else:
-            features, next_features = agent.encoder(torch.cat([batch.obs, batch.next_obs])).chunk(2)
-            inverse = inverse_dynamics_loss(agent.inverse_dynamics(features, next_features), batch.action)
-        projected = agent.actor.projection(agent.control(features))
+        head, inverse = agent.inverse_dynamics, torch.zeros((), device=agent.device)
+        with autocast(self._precision, agent.device):
+            maps = agent.encoder(batch.obs if head is None else torch.cat([batch.obs, batch.next_obs]))
+            features = agent.control(maps[: len(batch.obs)]).float()
+            branched = None if head is None else head.branch(maps).float()
+        if head is not None and branched is not None:
+            inverse = inverse_dynamics_loss(head.infer(*branched.chunk(2)), batch.action)
+        projected = agent.actor.projection(features)
         imitation = cloning_loss(agent.actor.mean_of(projected), batch.extras["expert_action"])
         state = F.mse_loss(self._infer_state(projected), self._normalize(batch.extras["state"]))
         self._optimizer.zero_grad()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pad import losses
+from pad.precision import Precision, autocast
 from pad.types import Batch, Metrics
 
 
@@ -45,9 +46,13 @@ class SACConfig:
 
 
 class SAC:
-    """Owns the targets, the temperature and the optimizers of the networks that it trains, in place."""
+    """Owns the targets, the temperature and the optimizers of the networks that it trains, in place.
 
-    def __init__(self, networks: Any, action_size: int, config: SACConfig) -> None:
+    Inverse dynamics is trained beside the critic where the networks have it: the sum of both losses
+    moves the encoder (Hansen et al., 2021).
+    """
+
+    def __init__(self, networks: Any, action_size: int, config: SACConfig, precision: Precision = "float32") -> None:
         if networks.critic is None:
             raise ValueError("soft actor-critic needs an agent with a critic; this one was cloned without")
         self.networks, self.config = networks, config
@@ -59,50 +64,78 @@ class SAC:
         self._target_encoder = nn.ModuleList(
             m for n in ("encoder", "control") if (m := getattr(self.target, n, None)) is not None
         )
-        device = next(networks.parameters()).device
-        self.log_alpha = torch.tensor(config.initial_temperature, device=device).log().requires_grad_(True)
+        self._precision, self._device = precision, next(networks.parameters()).device
+        self.log_alpha = torch.tensor(config.initial_temperature, device=self._device).log().requires_grad_(True)
         self._target_entropy = -float(action_size)
         self._updates = 0
-        rate = config.learning_rate
+        rate, head = config.learning_rate, getattr(networks, "inverse_dynamics", None)
+        supervised = [] if head is None else head.parameters()
         self.optimizers = {
-            "critic": _adam([*self._encoder.parameters(), *networks.critic.parameters()], rate),
+            "critic": _adam([*self._encoder.parameters(), *networks.critic.parameters(), *supervised], rate),
             "actor": _adam(networks.actor.parameters(), rate),
             "temperature": _adam([self.log_alpha], config.temperature_learning_rate, beta1=0.5),
         }
 
-    def update(self, batch: Batch) -> Metrics:
+    def update(self, batch: Batch, self_supervise: bool = False) -> Metrics:
         """One step of the critic and, every `actor_every` calls, of actor, temperature and targets.
 
-        Observations are images of the crop's size, or states.
+        Each observation is encoded once for all losses, and once more by the target's encoder.
+
+        Args:
+            batch: observations are images of the crop's size, or states.
+            self_supervise: also train inverse dynamics.
         """
-        features = self.networks.features(batch.obs)
-        metrics = self._update_critic(features, batch)
+        if self_supervise:
+            features, next_features, branched = self._encode_for_all(batch)
+            inferred = self.networks.inverse_dynamics.infer(*branched.chunk(2))
+            supervision = losses.inverse_dynamics_loss(inferred, batch.action)
+            metrics = {"inverse_dynamics_loss": supervision.item()}
+        else:
+            features, metrics = self._encode(self.networks, batch.obs), Metrics()
+            supervision = torch.zeros((), device=self._device)
+            with torch.no_grad():
+                next_features = self._encode(self.networks, batch.next_obs)
+        metrics |= self._update_critic(features, self.critic_target(batch, next_features), batch.action, supervision)
         if self._updates % self.config.actor_every == 0:
             metrics |= self._update_actor(features.detach())
             self._update_target()
         self._updates += 1
         return metrics
 
-    def critic_target(self, batch: Batch) -> Tensor:
-        """The value that Q is trained towards."""
-        with torch.no_grad():
-            policy = self.networks.actor.sample(self.networks.features(batch.next_obs))
-            next_q1, next_q2 = self.target.critic(self.target.features(batch.next_obs), policy.action)
-            return losses.soft_target(
-                batch.reward,
-                batch.terminated,
-                next_q1,
-                next_q2,
-                policy.log_prob,
-                self.log_alpha.exp(),
-                self.config.discount,
-            )
+    def _encode(self, networks: Any, obs: Tensor) -> Tensor:
+        with autocast(self._precision, self._device):
+            return networks.features(obs).float()
 
-    def _update_critic(self, features: Tensor, batch: Batch) -> Metrics:
-        target = self.critic_target(batch)
-        q1, q2 = self.networks.critic(features, batch.action)
+    def _encode_for_all(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Features of obs, those of next_obs without gradient, and those of both after the self-supervised branch."""
+        networks = self.networks
+        with autocast(self._precision, self._device):
+            maps = networks.encoder(torch.cat([batch.obs, batch.next_obs]))
+            features = networks.control(maps[: len(batch.obs)])
+            with torch.no_grad():
+                next_features = networks.control(maps[len(batch.obs) :])
+            branched = networks.inverse_dynamics.branch(maps)
+        return features.float(), next_features.float(), branched.float()
+
+    @torch.no_grad()
+    def critic_target(self, batch: Batch, next_features: Tensor) -> Tensor:
+        """The value that Q is trained towards."""
+        policy = self.networks.actor.sample(next_features)
+        next_q1, next_q2 = self.target.critic(self._encode(self.target, batch.next_obs), policy.action)
+        return losses.soft_target(
+            batch.reward,
+            batch.terminated,
+            next_q1,
+            next_q2,
+            policy.log_prob,
+            self.log_alpha.exp(),
+            self.config.discount,
+        )
+
+    def _update_critic(self, features: Tensor, target: Tensor, action: Tensor, supervision: Tensor) -> Metrics:
+        q1, q2 = self.networks.critic(features, action)
         loss = losses.critic_loss(q1, q2, target)
-        _step(self.optimizers["critic"], loss)
+        _step(self.optimizers["critic"], loss + supervision)
         return {"critic_loss": loss.item(), "q_value": target.mean().item()}
 
     def _update_actor(self, features: Tensor) -> Metrics:

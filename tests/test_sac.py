@@ -5,11 +5,12 @@ from copy import deepcopy
 
 import pytest
 import torch
-from conftest import make_agent
+from conftest import SMALL, make_agent
+from plain import PlainLearner
 
 from pad.expert import Expert
 from pad.sac import SAC, SACConfig
-from pad.self_supervision import SelfSupervision, self_supervised_loss
+from pad.self_supervision import self_supervised_loss
 
 
 def moved(agent, before) -> set[str]:
@@ -20,21 +21,39 @@ def snapshot(module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def test_the_critic_target_equals_the_equation_written_out(agent, batch):
+@pytest.mark.parametrize("self_supervise", [True, False])
+@pytest.mark.parametrize("own_layers", [0, 1])
+def test_an_update_equals_the_equations_written_out_with_every_loss_encoding_for_itself(
+    batch, self_supervise, own_layers
+):
+    encoder = dataclasses.replace(SMALL.encoder, shared_layers=3 - own_layers)
+    agent = make_agent(config=dataclasses.replace(SMALL, encoder=encoder))
     sac = SAC(agent, 2, SACConfig(initial_temperature=0.3, discount=0.9))
-    for parameter in sac.target.parameters():
-        parameter.data.add_(0.01)  # a target that differs from the networks
-    torch.manual_seed(5)
-    target = sac.critic_target(batch)
-
-    torch.manual_seed(5)
     with torch.no_grad():
-        _, action, log_prob = agent.actor.sample(agent.control(agent.encoder(batch.next_obs)))
-        q1, q2 = sac.target.critic(sac.target.control(sac.target.encoder(batch.next_obs)), action)
-    for row in range(8):
-        value = min(q1[row], q2[row]) - 0.3 * log_prob[row]
-        expected = batch.reward[row] + (0.0 if batch.terminated[row] else 0.9 * value)
-        assert target[row].item() == pytest.approx(float(expected), rel=1e-5)
+        for parameter in sac.target.parameters():
+            parameter.add_(0.01)  # a target that differs from the networks
+    plain = PlainLearner(agent, sac)
+    for learn in (
+        lambda: plain.update(batch, self_supervise, update_actor=True),
+        lambda: sac.update(batch, self_supervise),
+    ):
+        torch.manual_seed(5)
+        learn()
+    for (name, ours), theirs in zip(agent.named_parameters(), plain.networks.agent.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None), name
+        if ours.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5, msg=name)
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_half_precision_convolutions_give_nearly_the_same_update(agent, batch):
+    twin = make_agent()
+    for each, precision in ((agent, "float32"), (twin, "bfloat16")):
+        torch.manual_seed(5)
+        SAC(each, 2, SACConfig(), precision).update(batch, self_supervise=True)
+    for name, value in agent.state_dict().items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(twin.state_dict()[name], value, rtol=0, atol=5e-3)
 
 
 def test_the_critic_trains_the_encoder_and_the_actor_does_not(agent, batch):
@@ -44,28 +63,20 @@ def test_the_critic_trains_the_encoder_and_the_actor_does_not(agent, batch):
     assert moved(agent, before)
     assert all(name.startswith("actor.") for name in moved(agent, before))
 
+    sac.update(batch)
     before = snapshot(agent)
-    sac._update_critic(agent.features(batch.obs), batch)
+    sac.update(batch)  # the second update is the critic's alone
     names = moved(agent, before)
     assert {name.split(".")[0] for name in names} == {"encoder", "control", "critic"}
     assert not {"encoder.color_matrix", "encoder.color_offset"} & names
 
 
-def test_a_critic_step_is_one_adam_step_on_the_plain_loss(agent, batch):
-    plain = make_agent()
-    plain.load_state_dict(agent.state_dict())
-    sac = SAC(agent, 2, SACConfig())
-    target = sac.critic_target(batch)
-    sac.critic_target = lambda _: target
-    sac._update_critic(agent.features(batch.obs), batch)
-
-    parameters = [*plain.encoder.convolutions.parameters(), *plain.control.parameters(), *plain.critic.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=1e-3)
-    q1, q2 = plain.critic(plain.features(batch.obs), batch.action)
-    (((q1 - target) ** 2).mean() + ((q2 - target) ** 2).mean()).backward()
-    optimizer.step()
-    for name, value in plain.state_dict().items():
-        torch.testing.assert_close(agent.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+def test_inverse_dynamics_is_trained_beside_the_critic_when_asked(agent, batch):
+    sac = SAC(agent, 2, SACConfig(actor_every=2))
+    sac.update(batch)
+    before = snapshot(agent)
+    sac.update(batch, self_supervise=True)
+    assert {name.split(".")[0] for name in moved(agent, before)} == {"encoder", "control", "critic", "inverse_dynamics"}
 
 
 def test_actor_and_targets_move_every_second_update(agent, batch):
@@ -91,16 +102,10 @@ def test_encoder_and_critic_targets_follow_at_their_own_pace(agent):
     assert change["critic.q1.0.weight"] == pytest.approx(0.01, rel=1e-3)
 
 
-def test_self_supervision_trains_encoder_and_head_alone(agent, batch):
-    before = snapshot(agent)
-    SelfSupervision(agent, 1e-3).update(batch)
-    assert {name.split(".")[0] for name in moved(agent, before)} == {"encoder", "inverse_dynamics"}
-
-
-def test_self_supervision_learns_what_it_is_shown(agent, batch):
-    supervision, first = SelfSupervision(agent, 1e-3), self_supervised_loss(agent, batch).item()
+def test_inverse_dynamics_learns_what_it_is_shown(agent, batch):
+    sac, first = SAC(agent, 2, SACConfig()), self_supervised_loss(agent, batch).item()
     for _ in range(100):
-        supervision.update(batch)
+        sac.update(batch, self_supervise=True)
     assert self_supervised_loss(agent, batch).item() < first / 4
 
 

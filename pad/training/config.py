@@ -5,6 +5,7 @@ from typing import Literal
 
 from pad.cloning import CloneConfig
 from pad.expert import ExpertConfig
+from pad.precision import Precision
 from pad.sac import SACConfig
 
 
@@ -28,6 +29,8 @@ class TrainingConfig:
     sac: SACConfig = field(default_factory=SACConfig)
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     clone: CloneConfig = field(default_factory=CloneConfig)
+    precision: Precision = "float32"
+    """Number format of the convolutions. auto: bfloat16 where this machine computes faster in it."""
     evaluations: int = 10
     """How many times to evaluate in the training environment, evenly spread, the last time at the end."""
     evaluation_episodes: int = 5

@@ -16,12 +16,11 @@ import torch
 
 from pad.agent import Agent
 from pad.augmentations import augment_transitions, random_crop
-from pad.cloning import CloneConfig, Cloning
+from pad.cloning import Cloning
 from pad.expert import Expert, ExpertConfig
 from pad.replay_buffer import ReplayBuffer
 from pad.sac import SAC
 from pad.seeding import training_seed
-from pad.self_supervision import SelfSupervision
 from pad.training.config import TrainingConfig
 from pad.types import Batch, Metrics
 
@@ -68,7 +67,7 @@ def make_phases(agent: Agent, make_env: MakeEnv, config: TrainingConfig, seed: i
     expert = Expert(state_size, action_size, config.expert.hidden).to(agent.device)
     return [
         _expert_sac(expert, state_env, config, seed, folder / "replay_expert"),
-        ClonePhase(agent, expert, state_size, make_env("pixels"), config.clone, seed, folder / "replay"),
+        ClonePhase(agent, expert, state_size, make_env("pixels"), config, seed, folder / "replay"),
     ]
 
 
@@ -122,30 +121,20 @@ class PixelLearner:
 
     def __init__(self, agent: Agent, config: TrainingConfig) -> None:
         self._agent, self._config, self._updates = agent, config, 0
-        self._sac = SAC(agent, agent.action_size, config.sac)
-        has_head = agent.inverse_dynamics is not None
-        self._self_supervision = SelfSupervision(agent, config.sac.learning_rate) if has_head else None
+        self._sac = SAC(agent, agent.action_size, config.sac, config.precision)
 
     def update(self, replay: ReplayBuffer) -> Metrics:
         batch = cropped(replay.sample(self._config.batch_size, self._agent.device), self._agent)
-        metrics = self._sac.update(batch)
-        if self._self_supervision is not None and self._updates % self._config.self_supervise_every == 0:
-            metrics |= self._self_supervision.update(batch)
+        has_head = self._agent.inverse_dynamics is not None
+        metrics = self._sac.update(batch, has_head and self._updates % self._config.self_supervise_every == 0)
         self._updates += 1
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        supervision = self._self_supervision
-        return {
-            "sac": self._sac.state_dict(),
-            "self_supervision": supervision.state_dict() if supervision is not None else None,
-            "updates": self._updates,
-        }
+        return {"sac": self._sac.state_dict(), "updates": self._updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._sac.load_state_dict(state["sac"])
-        if self._self_supervision is not None:
-            self._self_supervision.load_state_dict(state["self_supervision"])
         self._updates = state["updates"]
 
 
@@ -249,13 +238,14 @@ class ClonePhase:
         expert: Expert,
         state_size: int,
         env: gym.Env,
-        config: CloneConfig,
+        training: TrainingConfig,
         seed: int,
         folder: Path,
     ) -> None:
+        config = training.clone
         self.total, self.done = config.updates, 0
         self._agent, self._expert, self._env, self._config, self._seed = agent, expert, env, config, seed
-        self._cloning = Cloning(agent, state_size, config)
+        self._cloning = Cloning(agent, state_size, config, training.precision)
         # The files grow only as they fill, so the bound need not be tight.
         self._replay = _image_replay(agent, 10_000_000, folder, seed, expert_action=agent.action_size, state=state_size)
         self._episode = 0
