@@ -13,11 +13,20 @@ PACKAGES = "libegl1 libegl-mesa0 libgl1-mesa-dri libopengl0"
 """Debian and Ubuntu packages that render without a display or a GPU."""
 
 
+_too_late = False
+
+
 class OpenGLUnavailable(RuntimeError):
     """No OpenGL answers on this machine; the message names what to install."""
 
     def __init__(self, reason: object) -> None:
         chosen = os.environ.get("MUJOCO_GL", "unset")
+        if _too_late:
+            super().__init__(
+                f"cannot render: {reason}. MuJoCo was imported before MUJOCO_GL could be set to {chosen}: "
+                f"import envs before mujoco and dm_control, or set MUJOCO_GL={chosen} yourself"
+            )
+            return
         super().__init__(
             f"cannot render: {reason} (MUJOCO_GL={chosen}). On Debian or Ubuntu: sudo apt-get install {PACKAGES}"
         )
@@ -28,8 +37,10 @@ def choose() -> None:
     # One rasterizer thread: a 100x100 picture is too small to share, and the spare threads would
     # fight the learner for the cores.
     os.environ.setdefault("LP_NUM_THREADS", "0")
+    global _too_late
     if not sys.platform.startswith("linux") or os.environ.get("MUJOCO_GL"):
         return
+    _too_late = "mujoco" in sys.modules
     for backend, library in (("egl", "libEGL.so.1"), ("osmesa", "libOSMesa.so.8")):
         if _loads(library) and _loads("libOpenGL.so.0"):
             os.environ["MUJOCO_GL"] = backend

@@ -5,7 +5,6 @@ its scene and its buffer, so a small picture costs little, and holds its context
 closing one environment cannot blind another.
 """
 
-import atexit
 import weakref
 from typing import Literal, get_args
 
@@ -13,26 +12,10 @@ import mujoco
 import numpy as np
 from dm_control.mujoco import Physics
 
-from envs.opengl import OpenGLUnavailable
+from envs import graphics
 
 Quality = Literal["fast", "standard"]
 """`standard`: dm_control's own pixels. `fast`: no shadows and no multisampling, tens of times quicker."""
-
-_open: "weakref.WeakSet[Renderer]" = weakref.WeakSet()
-
-
-def _close_all() -> None:
-    for renderer in list(_open):
-        renderer.close()
-
-
-def _close_at_exit(renderer: "Renderer") -> None:
-    """Free the renderer's context before the display that it belongs to, which ends at exit too."""
-    # Handlers run last in, first out, and MuJoCo adds the display's when it makes its first context.
-    atexit.unregister(_close_all)
-    atexit.register(_close_all)
-    _open.add(renderer)
-
 
 _MAX_GEOMS = 1000  # dm_control's own limit for a scene
 
@@ -55,12 +38,14 @@ class Renderer:
         self._camera = self._find_camera(camera)
         self._viewport = mujoco.MjrRect(0, 0, width, height)
         self._picture = np.empty((height, width, 3), np.uint8)
-        self._open_context(height, width, quality)
+        self._context = graphics.call(lambda: self._open_context(height, width, quality))
+        # A renderer that nobody closes: its context must still be freed on its own thread.
+        self._finalizer = weakref.finalize(self, graphics.call, self._context.free)
+        self._finalizer.atexit = False
         self._scene = mujoco.MjvScene(self._model, maxgeom=_MAX_GEOMS)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = quality == "standard"
         self._option = mujoco.MjvOption()
         self._perturb = mujoco.MjvPerturb()
-        _close_at_exit(self)
 
     def _find_camera(self, camera: int | str) -> mujoco.MjvCamera:
         names = [self._model.camera(index).name for index in range(self._model.ncam)]
@@ -73,7 +58,7 @@ class Renderer:
         view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, camera
         return view
 
-    def _open_context(self, height: int, width: int, quality: Quality) -> None:
+    def _open_context(self, height: int, width: int, quality: Quality) -> graphics.Context:
         visual, quality_settings = self._model.vis.global_, self._model.vis.quality
         previous = visual.offwidth, visual.offheight, quality_settings.offsamples, quality_settings.shadowsize
         if quality == "fast":
@@ -82,44 +67,35 @@ class Renderer:
         else:
             visual.offwidth, visual.offheight = max(width, visual.offwidth), max(height, visual.offheight)
         try:
-            if not hasattr(mujoco, "GLContext"):
-                raise OpenGLUnavailable("rendering is disabled")
-            self._gl = mujoco.GLContext(visual.offwidth, visual.offheight)
-            self._gl.make_current()
-            self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_150)
-        except OpenGLUnavailable:
-            raise
-        except Exception as error:  # each backend fails in its own way
-            raise OpenGLUnavailable(error) from error
+            return graphics.Context(self._model)
         finally:
             # The model is shared with other renderers, which choose for themselves.
             visual.offwidth, visual.offheight, quality_settings.offsamples, quality_settings.shadowsize = previous
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
 
     def upload(self, textures: list[int]) -> None:
         """Send changed textures of the model, and its height fields, to the graphics memory."""
-        self._gl.make_current()
+        graphics.call(lambda: self._upload(textures))
+
+    def _upload(self, textures: list[int]) -> None:
+        self._context.make_current()
         for field in range(self._model.nhfield):
-            mujoco.mjr_uploadHField(self._model, self._context, field)
+            mujoco.mjr_uploadHField(self._model, self._context.mjr, field)
         for texture in textures:
-            mujoco.mjr_uploadTexture(self._model, self._context, texture)
+            mujoco.mjr_uploadTexture(self._model, self._context.mjr, texture)
 
     def render(self) -> np.ndarray:
         """Picture of the present state: uint8 (height, width, 3), a new array."""
-        # Another context may have been made current, or freed, since the last picture.
-        self._gl.make_current()
         mujoco.mjv_updateScene(
             self._model, self._data, self._option, self._perturb, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
         )
-        mujoco.mjr_render(self._viewport, self._scene, self._context)
-        mujoco.mjr_readPixels(self._picture, None, self._viewport, self._context)
+        graphics.call(self._draw)
         return np.ascontiguousarray(self._picture[::-1])
+
+    def _draw(self) -> None:
+        self._context.make_current()
+        mujoco.mjr_render(self._viewport, self._scene, self._context.mjr)
+        mujoco.mjr_readPixels(self._picture, None, self._viewport, self._context.mjr)
 
     def close(self) -> None:
         """Free the graphics memory. Closing twice is harmless."""
-        if getattr(self, "_gl", None) is not None:
-            self._gl.make_current()
-            if hasattr(self, "_context"):
-                self._context.free()
-            self._gl.free()
-            self._gl = None
+        self._finalizer()

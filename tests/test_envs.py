@@ -1,3 +1,4 @@
+import gc
 import subprocess
 import sys
 import warnings
@@ -130,6 +131,29 @@ def test_closing_one_environment_does_not_blind_another():
     assert (first.reset(seed=1)[0] == seen).all()
 
 
+def test_another_library_that_draws_in_the_same_process_disturbs_nothing():
+    config = EnvConfig(shift="color_hard", image_size=48)
+    seen, _ = envs.make(config).reset(seed=1)
+    from dm_control import suite  # after envs, which chooses the renderer
+
+    other = suite.load("walker", "walk")
+    their_view = other.physics.render(48, 48, camera_id=0)
+    env = envs.make(config)
+    assert (other.physics.render(48, 48, camera_id=0) == their_view).all()
+    del other  # dm_control frees what it holds, in the context that it believes current
+    gc.collect()
+    assert (env.reset(seed=1)[0] == seen).all()
+
+
+def test_an_environment_that_nobody_closes_blinds_no_other():
+    first = envs.make(EnvConfig(image_size=48))
+    seen, _ = first.reset(seed=1)
+    for seed in range(3):
+        envs.make(EnvConfig(image_size=40)).reset(seed=seed)
+        gc.collect()
+    assert (first.reset(seed=1)[0] == seen).all()
+
+
 def test_pictures_of_another_size_do_not_disturb_the_observation():
     env = envs.make(EnvConfig(image_size=32, shift="video_hard"), render_size=128)
     obs, _ = env.reset(seed=1)
@@ -202,6 +226,13 @@ def test_the_users_own_choice_of_renderer_is_kept():
     environment = {"MUJOCO_GL": "disable", "PATH": "/usr/bin:/bin"}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "disable"
+
+
+def test_mujoco_imported_too_early_is_told_from_a_missing_library():
+    code = "import dm_control.suite, envs; envs.make(envs.EnvConfig(image_size=32))"
+    environment = {"PATH": "/usr/bin:/bin"}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "import envs before" in result.stderr
 
 
 def test_the_probe_names_the_renderer_that_answers():

@@ -12,7 +12,7 @@ LAYERS = {
     "pad": ["types", "settings", "seeding", "memory", "precision", "losses", "windows", "augmentations", "encoder",
             "networks", "replay_buffer", "agent", "self_supervision", "sac", "cloning", "expert", "adaptation",
             "evaluation", "checkpoint", "video", "tracking", "training"],
-    "envs": ["opengl", "tasks", "appearance", "renderer", "shifts", "dm_control_env"],
+    "envs": ["opengl", "tasks", "appearance", "graphics", "renderer", "shifts", "dm_control_env"],
 }  # fmt: skip
 
 
