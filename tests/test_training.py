@@ -29,6 +29,7 @@ CLONE_TINY = TrainingConfig(
     recipe="clone",
     expert=ExpertConfig(steps=40, random_steps=20, batch_size=8, hidden=8),
     clone=CloneConfig(episodes=5, expert_episodes=2, updates=12, batch_size=4),
+    recording="inline",
     evaluations=2,
     evaluation_episodes=1,
     save_seconds=0.0,
@@ -102,6 +103,27 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_does(tmp_path, config, ep
     assert lines(tmp_path / "broken") == lines(tmp_path / "unbroken")
 
 
+def test_recording_in_a_second_process_changes_nothing_but_the_time(tmp_path):
+    for name in ("inline", "process"):
+        run_training(tmp_path / name, dataclasses.replace(CLONE_TINY, recording=name))
+    expected, found = weights(tmp_path / "inline"), weights(tmp_path / "process")
+    assert all(value.equal(found[name]) for name, value in expected.items())
+    assert lines(tmp_path / "inline") == lines(tmp_path / "process")
+
+
+def test_what_fails_in_the_second_process_is_told(tmp_path):
+    def broken_env(observation):
+        env = make_gradient_env(observation)
+        if observation == "pixels":
+            raise ValueError("the camera is gone")
+        return env
+
+    phases = make_phases(make_agent(critic=False), broken_env, dataclasses.replace(CLONE_TINY, recording="process"), 0,
+                         tmp_path)  # fmt: skip
+    with pytest.raises(ValueError, match="the camera is gone"):
+        phases[1].run_episode(lambda _: None)
+
+
 def test_a_finished_run_that_is_resumed_has_nothing_left_to_do(tmp_path):
     run_training(tmp_path, CLONE_TINY)
     before = lines(tmp_path)
@@ -152,6 +174,7 @@ def test_cloning_an_expert_learns(tmp_path):
         recipe="clone",
         expert=ExpertConfig(steps=1_500, random_steps=200, batch_size=64, hidden=32),
         clone=CloneConfig(episodes=60, expert_episodes=10, updates=1_000, batch_size=32),
+        recording="inline",
         evaluations=4,
     )
     before = mean_return(make_agent(config=SMALL, critic=False))

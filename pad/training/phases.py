@@ -6,6 +6,7 @@ checkpoint needs: the environment is reseeded for each.
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -22,12 +23,11 @@ from pad.replay_buffer import ReplayBuffer
 from pad.sac import SAC
 from pad.seeding import training_seed
 from pad.training.config import TrainingConfig
+from pad.training.recording import MakeEnv, Pending, Plan, Recorder
 from pad.types import Batch, Metrics
 
 Advance = Callable[[int], None]
 """Told how much of a phase has been done since the last call."""
-MakeEnv = Callable[[str], gym.Env]
-"""Environment that observes "pixels" or "state"."""
 
 
 @runtime_checkable
@@ -67,7 +67,7 @@ def make_phases(agent: Agent, make_env: MakeEnv, config: TrainingConfig, seed: i
     expert = Expert(state_size, action_size, config.expert.hidden).to(agent.device)
     return [
         _expert_sac(expert, state_env, config, seed, folder / "replay_expert"),
-        ClonePhase(agent, expert, state_size, make_env("pixels"), config, seed, folder / "replay"),
+        ClonePhase(agent, expert, state_size, make_env, config, seed, folder / "replay"),
     ]
 
 
@@ -228,7 +228,10 @@ class SACPhase:
 
 
 class ClonePhase:
-    """Record an episode, driven by the expert or by the agent; label it by the expert; learn; repeat."""
+    """Record an episode, driven by the expert or by the agent; label it by the expert; learn; repeat.
+
+    An episode is recorded while the one before it is learned from, so its driver is one episode younger.
+    """
 
     name, unit, trains_agent = "clone", "updates", True
 
@@ -237,58 +240,62 @@ class ClonePhase:
         agent: Agent,
         expert: Expert,
         state_size: int,
-        env: gym.Env,
+        make_env: MakeEnv,
         training: TrainingConfig,
         seed: int,
         folder: Path,
     ) -> None:
         config = training.clone
         self.total, self.done = config.updates, 0
-        self._agent, self._expert, self._env, self._config, self._seed = agent, expert, env, config, seed
+        self._agent, self._expert, self._config, self._seed = agent, expert, config, seed
+        self._recorder = Recorder(make_env, in_process=training.recording == "process")
         self._cloning = Cloning(agent, state_size, config, training.precision)
         # The files grow only as they fill, so the bound need not be tight.
         self._replay = _image_replay(agent, 10_000_000, folder, seed, expert_action=agent.action_size, state=state_size)
         self._episode = 0
-        self._rng = np.random.default_rng([seed, 2])
+        self._driver: Agent | None = None
+        """The agent that acts in the episode that is next learned from; None: as it is now."""
+        self._pending: Pending | None = None
 
     def run_episode(self, advance: Advance) -> Metrics:
-        episode_return, by_student = self._record(advance)
+        if self._pending is None:  # the first episode, and the first after a resume
+            self._pending = self._begin(self._driver or self._agent, self._episode)
+        recording = self._pending.result(lambda: advance(0))
+        self._driver = deepcopy(self._agent)
+        last = self._updates_due(self._episode + 1) >= self._config.updates
+        self._pending = None if last else self._begin(self._driver, self._episode + 1)
+        self._replay.begin(recording.first_obs)
+        for transition in recording.transitions:
+            self._replay.append(**transition)
         self._episode += 1
-        metrics = {"student_return" if by_student else "expert_return": episode_return}
-        while self.done < self._updates_due():
+        metrics = {"student_return" if recording.by_student else "expert_return": recording.episode_return}
+        while self.done < self._updates_due(self._episode):
             batch = self._replay.sample(self._config.batch_size, self._agent.device)
             metrics |= self._cloning.update(cropped(self._augmented(batch), self._agent))
             self.done += 1
             advance(1)
+        if last:
+            self._recorder.close()
         return metrics
+
+    def _begin(self, driver: Agent, episode: int) -> Pending:
+        noise_seed = (self._seed, 2, episode)
+        rng = np.random.default_rng([*noise_seed, 0])
+        by_student = episode >= self._config.expert_episodes and rng.uniform() < self._config.student_share
+        noise = self._config.action_noise * rng.uniform() ** 2
+        plan = Plan(training_seed(self._seed, episode), noise_seed, bool(by_student), float(noise))
+        return self._recorder.begin(driver, self._expert, plan)
 
     def _augmented(self, batch: Batch) -> Batch:
         names, share = self._config.augmentations, self._config.augmented_share
         obs, next_obs = augment_transitions(batch.obs, batch.next_obs, names, share, self._agent.frame_channels)
         return replace(batch, obs=obs, next_obs=next_obs)
 
-    def _updates_due(self) -> int:
+    def _updates_due(self, episodes: int) -> int:
         config = self._config
         learning_episodes = config.episodes - config.expert_episodes + 1
-        share = (self._episode - config.expert_episodes + 1) / learning_episodes
+        share = (episodes - config.expert_episodes + 1) / learning_episodes
         return min(config.updates, max(0, round(config.updates * share)))
-
-    def _record(self, advance: Advance) -> tuple[float, bool]:
-        obs, info = self._env.reset(seed=training_seed(self._seed, self._episode))
-        self._replay.begin(obs)
-        by_student = self._episode >= self._config.expert_episodes and self._rng.uniform() < self._config.student_share
-        noise = self._config.action_noise * self._rng.uniform() ** 2
-        episode_return, over = 0.0, False
-        while not over:
-            state, expert_action = info["state"], self._expert.act(info["state"])
-            action = self._agent.act(obs) if by_student else expert_action
-            action = np.clip(action + noise * self._rng.normal(size=action.shape), -1, 1).astype(np.float32)
-            obs, reward, terminated, truncated, info = self._env.step(action)
-            self._replay.append(action, float(reward), terminated, obs, expert_action=expert_action, state=state)
-            advance(0)
-            over = terminated or truncated
-            episode_return += float(reward)
-        return episode_return, by_student
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         return self._agent.act(obs)
@@ -305,15 +312,16 @@ class ClonePhase:
             "episode": self._episode,
             "expert": self._expert.state_dict(),
             "agent": self._agent.state_dict(),
+            "driver": (self._driver or self._agent).state_dict(),
             "cloning": self._cloning.state_dict(),
             "replay": self._replay.state_dict(),
-            "rng": self._rng.bit_generator.state,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.done, self._episode = state["done"], state["episode"]
         self._expert.load_state_dict(state["expert"])
         self._agent.load_state_dict(state["agent"])
+        self._driver, self._pending = deepcopy(self._agent), None
+        self._driver.load_state_dict(state["driver"])
         self._cloning.load_state_dict(state["cloning"])
         self._replay.load_state_dict(state["replay"])
-        self._rng.bit_generator.state = state["rng"]

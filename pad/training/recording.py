@@ -1,0 +1,136 @@
+"""Episodes for cloning: driven by the expert or by the agent, labelled by the expert, recorded beside the learner.
+
+While the learner works on one episode, a second process simulates, renders and acts in the next, so that
+both cores are used. Its driver is the agent as it was when the recording was asked for, whichever process
+is faster: what is recorded depends on the seed alone.
+"""
+
+import pickle
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+import gymnasium as gym
+import numpy as np
+import torch
+from joblib.externals.loky import ProcessPoolExecutor
+
+from pad.agent import Agent
+from pad.expert import Expert
+from pad.memory import keep_pages
+
+MakeEnv = Callable[[str], gym.Env]
+"""Environment that observes "pixels" or "state"."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be recorded."""
+
+    episode_seed: int
+    noise_seed: tuple[int, ...]
+    by_student: bool
+    noise: float
+    """Standard deviation of the noise on the driver's actions."""
+
+
+@dataclass
+class Recording:
+    """An episode as a replay buffer takes it."""
+
+    by_student: bool
+    first_obs: np.ndarray
+    transitions: list[dict] = field(default_factory=list)
+    """Keyword arguments of `ReplayBuffer.append`, one for each decision."""
+
+    @property
+    def episode_return(self) -> float:
+        return sum(transition["reward"] for transition in self.transitions)
+
+
+def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan) -> Recording:
+    """Act in one episode; the environment tells its state in `info["state"]`, which only the expert reads."""
+    obs, info = env.reset(seed=plan.episode_seed)
+    recording, rng, over = Recording(plan.by_student, obs), np.random.default_rng(plan.noise_seed), False
+    while not over:
+        state, expert_action = info["state"], expert.act(info["state"])
+        action = agent.act(obs) if plan.by_student else expert_action
+        action = np.clip(action + plan.noise * rng.normal(size=action.shape), -1, 1).astype(np.float32)
+        obs, reward, terminated, truncated, info = env.step(action)
+        over = terminated or truncated
+        recording.transitions.append(
+            {"action": action, "reward": float(reward), "terminated": terminated, "next_obs": obs,
+             "expert_action": expert_action, "state": state}
+        )  # fmt: skip
+    return recording
+
+
+class Recorder:
+    """Records in a process of its own, or right away where that is not wanted.
+
+    Args:
+        make_env: is sent to the process, where it is called once.
+    """
+
+    def __init__(self, make_env: MakeEnv, in_process: bool) -> None:
+        self._make_env, self._env = make_env, None if in_process else make_env("pixels")
+        self._executor: ProcessPoolExecutor | None = None
+
+    def begin(self, agent: Agent, expert: Expert, plan: Plan) -> "Pending":
+        """Start to record with the agent as it is now."""
+        if self._env is not None:
+            return Pending.of(record(self._env, agent, expert, plan))
+        # Copied, so that the learner may go on; as bytes, so that no tensor is shared between processes.
+        networks = pickle.dumps((deepcopy(agent).cpu(), deepcopy(expert).cpu()))
+        return Pending(self._pool().submit(_record_in_process, self._make_env, networks, plan))
+
+    def _pool(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(max_workers=1)
+        return self._executor
+
+    def close(self) -> None:
+        """End the process."""
+        if self._executor is not None:
+            self._executor.shutdown(kill_workers=True)
+            self._executor = None
+
+
+class Pending:
+    """A recording that may still be under way."""
+
+    def __init__(self, future: "Future[Recording]") -> None:
+        self._future = future
+
+    @classmethod
+    def of(cls, recording: Recording) -> "Pending":
+        future: Future[Recording] = Future()
+        future.set_result(recording)
+        return cls(future)
+
+    def result(self, poll: Callable[[], None]) -> Recording:
+        """The recording; `poll` is called again and again while it is not ready, and may raise."""
+        while True:
+            poll()
+            try:
+                return self._future.result(timeout=0.2)
+            except NotYet:
+                continue
+
+
+_env: gym.Env | None = None
+
+
+def _record_in_process(make_env: MakeEnv, networks: bytes, plan: Plan) -> Recording:
+    global _env
+    # Ctrl-C reaches every process of the terminal; the learner decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    if _env is None:
+        keep_pages()
+        _env = make_env("pixels")
+    agent, expert = pickle.loads(networks)  # noqa: S301  # from our own other process
+    return record(_env, agent, expert, plan)
