@@ -64,7 +64,7 @@ class BenchConfig:
 
     def __post_init__(self) -> None:
         if not self.parts or self.seconds <= 0 or self.threads < 1:
-            raise ValueError(f"parts, seconds and threads must be at least 1, got {self}")
+            raise ValueError(f"parts, seconds and threads must be positive, got {self}")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@
     python scripts/results.py --check results/*.json
 
 Evaluations (scripts/eval.py --adapt --output) go to README.md, screenings (scripts/screen.py) to
-docs/adaptation.md. A table replaces what stands between a document's markers, so that no number in
-it is typed by hand. --check changes nothing and fails where a document says something else.
+docs/adaptation.md, measurements (scripts/bench.py) to docs/speed.md. A table replaces what stands
+between a document's markers, so that no number in it is typed by hand. --check changes nothing and
+fails where a document says something else.
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import cli
+from bench import Row, format_rows
 from screen import format_screening
 
 from pad import settings
@@ -34,8 +36,11 @@ def main() -> None:
     if evaluations:
         put(Path("README.md"), make_table(evaluations), "--check" in arguments)
     rows = [row for record in records for row in record.get("rows", [])]
-    if rows:
-        put(Path("docs/adaptation.md"), format_screening(rows), "--check" in arguments)
+    screened, measured = ([row for row in rows if key in row] for key in ("candidate", "ours_ms"))
+    if screened:
+        put(Path("docs/adaptation.md"), format_screening(screened), "--check" in arguments)
+    if measured:
+        put(Path("docs/speed.md"), format_rows([Row(**row) for row in measured]), "--check" in arguments)
 
 
 def put(document: Path, table: str, check: bool) -> None:

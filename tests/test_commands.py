@@ -146,7 +146,30 @@ def test_the_published_files_can_be_evaluated_on(folder, shift):
     assert shift in result.stdout
 
 
+def test_the_benchmark_measures_ours_against_the_reference_and_writes_it_down(tmp_path):
+    result = call("bench.py --parts replay acting --seconds 0.01 --output bench.json", tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
+    assert [row["name"].split()[0] for row in rows] == ["replay:", "act,", "act,"]
+    for row in rows:
+        assert row["reference_ms"] > 0
+        assert row["ours_ms"] > 0
+        assert row["repeats"] >= 3
+        assert row["spread"][0] <= row["ratio"] <= row["spread"][1]
+        assert row["name"] in result.stdout
+
+
+@pytest.mark.slow
+def test_every_part_of_the_benchmark_runs(tmp_path):
+    result = call("bench.py --seconds 0.01", tmp_path)
+    assert result.returncode == 0, result.stderr
+    for name in ("adaptation step, paper network", "training: two updates, cpu network", "video_easy, fast", "worker"):
+        assert name in result.stdout
+
+
 BAD = {
+    "bench.py --parts flying": "flying",
+    "bench.py --seconds 0": "must be positive",
     "eval.py --checkpoint nowhere": "no checkpoint at 'nowhere'",
     "eval.py --checkpoint runs/tiny --shift fog": "unknown shift 'fog'; known: none",
     "eval.py --checkpoint runs/tiny --episodes 0": "at least 1",
