@@ -13,6 +13,7 @@ from torch import nn
 
 from pad.agent import Agent
 from pad.augmentations import center_crop
+from pad.gate import Gate
 from pad.precision import Precision
 from pad.self_supervision import self_supervised_loss, self_supervised_loss_on_windows
 from pad.types import Actions, Batch, Metrics, Sources
@@ -44,6 +45,9 @@ class AdaptationConfig:
     """Gradient steps after each decision."""
     precision: Precision = "float32"
     """Number format of the convolutions while learning; acting is always in float32."""
+    gate: float | None = None
+    """Learn only while the running self-supervised loss exceeds this many times the usual one of training, which the
+    checkpoint remembers. None: learn always, as the authors have it."""
     reset: Literal["episode", "never"] = "episode"
     """When the trained weights come back: at each new episode, or only when `restore` is called."""
 
@@ -51,6 +55,8 @@ class AdaptationConfig:
         for name in ("batch_size", "memory", "updates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.gate is not None and not self.gate > 0:
+            raise ValueError(f"gate must be positive or None, got {self.gate}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.layers is not None and (self.moves != "convolutions" or self.layers < 1):
@@ -105,13 +111,15 @@ class AdaptivePolicy:
     actions, never a reward and never the name of the shift. `parameter_names` are all that moves.
 
     Raises:
-        ValueError: when the agent has no self-supervised head, or fewer layers than are to move.
+        ValueError: when the agent has no self-supervised head, fewer layers than are to move, or no calibration
+            for a gate.
     """
 
     def __init__(self, agent: Agent, config: AdaptationConfig | None = None, seed: int = 0) -> None:
         self.config = config or ADAPTATIONS["default"]
         if agent.inverse_dynamics is None:
             raise ValueError("this agent cannot adapt: it was trained without a self-supervised head")
+        self._gate = _make_gate(agent, self.config)
         self.agent = deepcopy(agent).requires_grad_(False)
         self._moving = _moving_parameters(self.agent, self.config)
         self._trained = {name: parameter.clone() for name, parameter in self._moving.items()}
@@ -127,6 +135,8 @@ class AdaptivePolicy:
 
     def reset(self) -> None:
         """A new episode begins; the trained weights come back if the settings say so."""
+        if self._gate is not None:
+            self._gate.reset()
         if self.config.reset == "episode":
             self.restore()
 
@@ -150,7 +160,11 @@ class AdaptivePolicy:
         return self.agent.act(obs)
 
     def observe(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Metrics:
-        """Learn from one transition; returns the self-supervised loss before the last gradient step.
+        """Learn from one transition, if the gate is open.
+
+        Returns:
+            `updates`, the gradient steps that were made, and `self_supervised_loss`: with a gate that of the
+            transition itself, else that of what the last step learned from.
 
         Raises:
             ValueError: when an observation has another shape or dtype than in training.
@@ -160,6 +174,10 @@ class AdaptivePolicy:
         before, after = (torch.tensor(self.agent.checked(image), device=device) for image in (obs, next_obs))
         self._memory.append((before, torch.tensor(action, dtype=torch.float32, device=device), after))
         config = self.config
+        if self._gate is not None:
+            measured = measure_loss(self.agent, obs, action, next_obs)
+            if not self._gate.is_open(measured):
+                return {"self_supervised_loss": measured, "updates": 0}
         for _ in range(config.updates):
             drawn = self._draw()
             loss = self_supervised_loss_on_windows(
@@ -168,7 +186,10 @@ class AdaptivePolicy:
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
-        return {"self_supervised_loss": loss.item()}
+        return {
+            "self_supervised_loss": loss.item() if self._gate is None else measured,
+            "updates": config.updates,
+        }
 
     def _draw(self) -> "Draw":
         """Windows of remembered transitions, the newest always among them; each observation is cropped by itself."""
@@ -218,17 +239,30 @@ class MeasuredPolicy:
     def observe(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Metrics:
         """The policy's own metrics, with `self_supervised_loss` measured in the same way for all."""
         agent = self._policy.agent
-        loss = {} if agent.inverse_dynamics is None else {"self_supervised_loss": _loss(agent, obs, action, next_obs)}
-        return self._policy.observe(obs, action, next_obs) | loss
+        if agent.inverse_dynamics is None:
+            return self._policy.observe(obs, action, next_obs)
+        loss = measure_loss(agent, obs, action, next_obs)
+        return {**self._policy.observe(obs, action, next_obs), "self_supervised_loss": loss}
 
 
 @torch.no_grad()
-def _loss(agent: Agent, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> float:
+def measure_loss(agent: Agent, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> float:
+    """Self-supervised loss of one transition under the centre crop, which is what a policy acts on."""
     size, device = agent.config.encoder.crop_size, agent.device
     before, after = (center_crop(torch.tensor(image, device=device)[None], size) for image in (obs, next_obs))
     actions = torch.tensor(action, dtype=torch.float32, device=device)[None]
     unused = torch.zeros(1, device=device)
     return self_supervised_loss(agent, Batch(before, actions, unused, unused.bool(), after)).item()
+
+
+def _make_gate(agent: Agent, config: AdaptationConfig) -> Gate | None:
+    if config.gate is None:
+        return None
+    if agent.calibration is None:
+        raise ValueError(
+            "no calibration for a gate: scripts/calibrate.py CHECKPOINT measures it; gate None asks for none"
+        )
+    return Gate(agent.calibration, config.gate)
 
 
 def _moving_parameters(agent: Agent, config: AdaptationConfig) -> dict[str, nn.Parameter]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from pad.augmentations import center_crop
 from pad.encoder import Branch, Encoder, EncoderConfig, Projection, output_size
+from pad.gate import Calibration
 from pad.networks import Actor, Critic, InverseDynamics, initialize
 from pad.types import Images, Vectors
 
@@ -33,7 +34,8 @@ class Agent(nn.Module):
 
     `encoder` is what all heads share; `control` holds the convolutions that only actor and critic
     share. `critic` is None in an agent that was cloned, `inverse_dynamics` in one that was trained
-    without self-supervision.
+    without self-supervision. `calibration` says what the self-supervised loss is like where the agent
+    was trained; None where nobody has measured it.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Agent(nn.Module):
             raise ValueError(f"crop_size {shape.crop_size} exceeds the observation {obs_shape}")
         self.config, self.obs_shape, self.action_size = config, tuple(obs_shape), action_size
         self.frame_channels = frame_channels
+        self.calibration: Calibration | None = None
         shared, own = shape.strides[: shape.shared_layers], shape.strides[shape.shared_layers :]
         inputs = shape.filters * output_size(shape.crop_size, shape.strides) ** 2
 

@@ -17,6 +17,7 @@ import yaml
 
 from pad import settings
 from pad.agent import Agent, AgentConfig
+from pad.gate import Calibration
 
 FORMAT = 1
 """Raised when an older version of this package could not read what this one writes."""
@@ -59,6 +60,7 @@ def save_checkpoint(
         "action_size": agent.action_size,
         "frame_channels": agent.frame_channels,
         "critic": agent.critic is not None,
+        "calibration": None if agent.calibration is None else settings.to_dict(agent.calibration),
         "env": checkpoint.env,
         "about": checkpoint.about,
     }
@@ -155,6 +157,8 @@ def _load(folder: Path, device: str) -> Checkpoint:
             int(description["frame_channels"]),
             critic=bool(description["critic"]),
         )
+        if description.get("calibration"):
+            agent.calibration = settings.from_dict(Calibration, description["calibration"], "calibration")
     except Exception as error:  # whatever a foreign file makes the networks say
         raise ValueError(f"{folder / 'config.yaml'} does not describe an agent: {_first_line(error)}") from error
     try:
@@ -176,6 +180,16 @@ def _read_description(path: Path) -> dict[str, Any]:
     if description["format"] > FORMAT:
         raise ValueError(f"{path} has format {description['format']}, this version reads up to {FORMAT}: update pad")
     return description
+
+
+def write_calibration(folder: Path, calibration: Calibration) -> None:
+    """Put a calibration into a checkpoint that is there, and leave everything else as it is."""
+    path = folder / "config.yaml"
+    description = {**_read_description(path), "calibration": settings.to_dict(calibration)}
+    fresh = path.with_name(".config.yaml.new")
+    fresh.write_text(yaml.safe_dump(description, sort_keys=False))
+    _sync(fresh)
+    fresh.replace(path)
 
 
 def load_train_state(folder: Path) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class Episode:
     rewards: list[float] = field(default_factory=list)
     self_supervised_loss: list[float] = field(default_factory=list)
     """At each step; empty for a policy that does not measure it."""
+    updates: int = 0
+    """Gradient steps that the policy made."""
     frames: list[np.ndarray] = field(default_factory=list, repr=False)
     """Rendered pictures, if they were asked for."""
 
@@ -41,6 +43,7 @@ def run_episode(env: gym.Env, policy: Policy, seed: int, record: bool = False) -
         metrics = policy.observe(obs, action, next_obs)
         obs, over = next_obs, terminated or truncated
         episode.rewards.append(float(reward))
+        episode.updates += int(metrics.get("updates", 0))
         if "self_supervised_loss" in metrics:
             episode.self_supervised_loss.append(metrics["self_supervised_loss"])
     episode.seconds = time.perf_counter() - started

@@ -207,6 +207,7 @@ def arm_record(episodes: list[Episode]) -> dict[str, Any]:
     return {
         "returns": [episode.episode_return for episode in episodes],
         "seeds": [episode.seed for episode in episodes],
+        "updates": [episode.updates for episode in episodes],
         "steps_per_second": round(steps_per_second(episodes), 1),
     }
 

@@ -18,10 +18,12 @@ import numpy as np
 import torch
 import tyro
 import yaml
+from calibrate import calibration_seeds
 
 import envs
 from pad import settings
 from pad.agent import Agent, AgentConfig
+from pad.calibration import calibrate
 from pad.checkpoint import Checkpoint, find_checkpoint
 from pad.evaluation import run_episode
 from pad.memory import keep_pages
@@ -125,6 +127,11 @@ def start(
     """Train; an interrupt saves and leaves with a line that says how to go on."""
     about = {"recipe": config.training.recipe, "seed": config.seed}
     checkpoint = Checkpoint(agent, settings.to_dict(config.env), about)
+
+    def calibrated() -> None:
+        if agent.inverse_dynamics is not None:
+            agent.calibration = calibrate(agent, pixels, calibration_seeds())
+
     phases = make_phases(agent, make_env, config.training, config.seed, run.folder)
     group = f"{config.env.task}_{config.training.recipe}"
     with (
@@ -133,7 +140,8 @@ def start(
     ):
         say(f"{run.folder}: {config.name}, {sum(p.numel() for p in agent.parameters()):,} parameters")
         try:
-            train(run, checkpoint, phases, config.training, make_evaluate(pixels, make_env), tracker, resume)
+            evaluate = make_evaluate(pixels, make_env)
+            train(run, checkpoint, phases, config.training, evaluate, tracker, resume, finish=calibrated)
         except Interrupted:
             say(f"saved; go on with: python scripts/train.py --resume {run.folder}")
             sys.exit(130)

@@ -5,7 +5,15 @@ import pytest
 import torch
 from conftest import SMALL, make_agent
 
-from pad.adaptation import ADAPTATIONS, AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy
+from pad.adaptation import (
+    ADAPTATIONS,
+    AdaptationConfig,
+    AdaptivePolicy,
+    FrozenPolicy,
+    MeasuredPolicy,
+    measure_loss,
+)
+from pad.gate import Calibration
 from pad.self_supervision import self_supervised_loss, self_supervised_loss_on_windows
 from pad.types import Batch, Policy
 
@@ -82,6 +90,38 @@ def test_a_policy_that_never_resets_goes_on_until_it_is_restored(agent, transiti
     assert moved(policy.agent, fingerprint(agent))
     policy.restore()
     assert not moved(policy.agent, fingerprint(agent))
+
+
+def test_behind_a_shut_gate_nothing_moves_and_behind_an_open_one_it_does(agent, transition):
+    loss = measure_loss(agent, *transition)
+    for usual_loss, updates in ((2 * loss, 0), (loss / 2, 1)):
+        agent.calibration = Calibration(loss, usual_loss, 1)
+        policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, gate=1.0))
+        metrics = policy.observe(*transition)
+        assert metrics == {"self_supervised_loss": pytest.approx(loss), "updates": updates}
+        assert bool(moved(policy.agent, fingerprint(agent))) == bool(updates)
+
+
+def test_a_gate_shuts_when_adaptation_has_brought_the_loss_down(agent, transition):
+    loss = measure_loss(agent, *transition)
+    agent.calibration = Calibration(loss, 0.6 * loss, 1)
+    policy = AdaptivePolicy(agent, dataclasses.replace(CONVOLUTIONS, gate=1.0, batch_size=16, memory=1))
+    updates = [policy.observe(*transition)["updates"] for _ in range(60)]
+    assert updates[0] == 1
+    assert updates[-1] == 0
+
+
+def test_what_a_shut_gate_saw_is_remembered(agent, transition):
+    loss = measure_loss(agent, *transition)
+    agent.calibration = Calibration(loss, 2 * loss, 1)
+    policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, gate=1.0))
+    policy.observe(*transition)
+    assert len(policy._memory) == 1
+
+
+def test_a_gate_without_calibration_is_refused(agent):
+    with pytest.raises(ValueError, match="no calibration for a gate"):
+        AdaptivePolicy(agent, dataclasses.replace(COLOR, gate=1.0))
 
 
 def test_the_newest_transition_is_always_among_those_learned_from(agent, transition):
@@ -167,7 +207,8 @@ def test_measuring_changes_nothing_and_is_the_same_for_both_policies(agent, tran
     plain, inner = AdaptivePolicy(agent, COLOR), AdaptivePolicy(agent, COLOR)
     frozen = MeasuredPolicy(FrozenPolicy(agent)).observe(*transition)
     measured = MeasuredPolicy(inner)
-    assert measured.observe(*transition) == frozen  # before the first update both are the trained agent
+    loss = measured.observe(*transition)["self_supervised_loss"]
+    assert loss == frozen["self_supervised_loss"]  # before the first update both are the trained agent
     plain.observe(*transition)
     assert not moved(inner.agent, fingerprint(plain.agent))
     assert (measured.act(transition[0]) == plain.act(transition[0])).all()
@@ -190,6 +231,7 @@ def test_an_agent_without_a_head_cannot_adapt():
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"learning_rate": -1.0}, "learning_rate must be positive, got -1.0"),
         ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"gate": 0.0}, "gate must be positive or None, got 0.0"),
         ({"layers": 2}, "goes with moves=convolutions"),
     ],
 )

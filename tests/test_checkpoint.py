@@ -10,6 +10,7 @@ from conftest import SMALL, make_agent
 
 from pad import checkpoint
 from pad.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_train_state, save_checkpoint
+from pad.gate import Calibration
 
 
 @pytest.fixture
@@ -140,3 +141,19 @@ def test_a_checkpoint_that_is_replaced_while_it_is_read_is_read_again(tmp_path, 
     loaded = load_checkpoint(tmp_path / "c")
     assert loaded.about == {"which": 2}
     torch.testing.assert_close(loaded.agent.state_dict(), second.state_dict())
+
+
+def test_a_calibration_travels_with_the_weights(tmp_path, agent):
+    agent.calibration = Calibration(0.01, 0.02, 3)
+    save_checkpoint(tmp_path / "c", Checkpoint(agent))
+    assert load_checkpoint(tmp_path / "c").agent.calibration == agent.calibration
+
+
+def test_a_calibration_can_be_put_into_a_checkpoint_that_is_there(saved):
+    before = load_checkpoint(saved)
+    assert before.agent.calibration is None
+    checkpoint.write_calibration(saved, Calibration(0.01, 0.02, 3))
+    after = load_checkpoint(saved)
+    assert after.agent.calibration == Calibration(0.01, 0.02, 3)
+    assert (after.env, after.about) == (before.env, before.about)
+    assert load_train_state(saved)["step"] == 5

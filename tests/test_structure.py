@@ -9,9 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {
-    "pad": ["types", "settings", "seeding", "memory", "precision", "losses", "windows", "augmentations", "encoder",
-            "networks", "replay_buffer", "agent", "self_supervision", "sac", "cloning", "expert", "adaptation",
-            "evaluation", "checkpoint", "video", "tracking", "training"],
+    "pad": ["types", "settings", "seeding", "memory", "precision", "gate", "losses", "windows", "augmentations",
+            "encoder", "networks", "replay_buffer", "agent", "self_supervision", "sac", "cloning", "expert",
+            "adaptation", "evaluation", "calibration", "checkpoint", "video", "tracking", "training"],
     "envs": ["opengl", "tasks", "appearance", "graphics", "renderer", "shifts", "dm_control_env"],
 }  # fmt: skip
 

@@ -55,8 +55,12 @@ def train(
     evaluate: Evaluate,
     tracker: Tracker,
     resume: bool = False,
+    finish: Callable[[], None] = lambda: None,
 ) -> None:
     """Train to the end, from where the run's checkpoint stands if `resume`.
+
+    Args:
+        finish: called on the trained agent, before it is saved for the last time.
 
     Raises:
         Interrupted: after Ctrl-C or SIGTERM, when the state of the last whole episode is on disk.
@@ -75,6 +79,8 @@ def train(
             offset = sum(earlier.total for earlier in phases[:index])
             _run_phase(phase, offset, len(phases), index, keeper, evaluate, config, tracker, stop)
     keeper.note()
+    keeper.save()
+    finish()
     keeper.save()
 
 

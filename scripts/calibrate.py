@@ -1,0 +1,43 @@
+"""Measure the self-supervised loss of an agent in its training environment, for the gate of its adaptation.
+
+    python scripts/calibrate.py CHECKPOINT
+
+Training does it by itself at its end; this is for agents that were trained otherwise. The result is written into the
+checkpoint's config.yaml.
+"""
+
+import sys
+
+import cli
+
+import envs
+from pad import settings
+from pad.calibration import calibrate
+from pad.checkpoint import find_checkpoint, load_checkpoint, write_calibration
+from pad.seeding import episode_seed
+from pad.tracking import say
+
+CALIBRATION_SEED, CALIBRATION_EPISODES = 4000, 10
+"""Other episodes than those that anything is chosen or reported on."""
+
+
+def main() -> None:
+    if len(sys.argv) != 2 or {"-h", "--help"} & set(sys.argv):
+        print(__doc__)
+        if len(sys.argv) != 2:
+            raise cli.BadInput(f"calibrate.py takes one checkpoint, got {len(sys.argv) - 1} arguments")
+        return
+    loaded = load_checkpoint(sys.argv[1])
+    env = envs.make(settings.from_dict(envs.EnvConfig, loaded.env, "env"))
+    calibration = calibrate(loaded.agent, env, calibration_seeds())
+    folder = find_checkpoint(sys.argv[1])
+    write_calibration(folder, calibration)
+    say(f"{folder}: mean loss {calibration.mean_loss:.4f}, usual loss {calibration.usual_loss:.4f}")
+
+
+def calibration_seeds() -> list[int]:
+    return [episode_seed(CALIBRATION_SEED, number) for number in range(CALIBRATION_EPISODES)]
+
+
+if __name__ == "__main__":
+    cli.run(main)
