@@ -274,6 +274,35 @@ def test_a_killed_run_that_is_resumed_ends_where_an_unbroken_one_did(folder):
 
 
 @pytest.mark.slow
+def test_a_killed_run_leaves_no_process_behind(folder):
+    (folder / "endless.yaml").write_text(TINY.replace("episodes: 6, updates: 40", "episodes: 9000, updates: 99000"))
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--config", "endless.yaml", "--run", "runs/endless"]
+    process = subprocess.Popen(command, cwd=folder, env={**os.environ, "WANDB_MODE": "disabled"})
+    metrics = folder / "runs" / "endless" / "metrics.jsonl"
+    while not (metrics.exists() and "clone/cloning_loss" in metrics.read_text()):
+        time.sleep(0.1)
+    recorders = [int(child) for child in descendants(process.pid)]
+    assert recorders
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(is_alive(pid) for pid in recorders) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not [pid for pid in recorders if is_alive(pid)]
+
+
+def descendants(pid: int) -> list[str]:
+    """Processes that a process has started, and those that they have."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return children + [further for child in children for further in descendants(int(child))]
+
+
+def is_alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_saves_and_says_how_to_go_on(folder, number):
     stopped = folder / "runs" / f"stopped_{number}"

@@ -5,8 +5,11 @@ both cores are used. Its driver is the agent as it was when the recording was as
 is faster: what is recorded depends on the seed alone.
 """
 
+import os
 import pickle
 import signal
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
@@ -124,6 +127,18 @@ class Pending:
 _env: gym.Env | None = None
 
 
+def _end_with_parent() -> None:
+    """A learner that is killed can tell nobody; its recorder notices that it is gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _record_in_process(make_env: MakeEnv, networks: bytes, plan: Plan) -> Recording:
     global _env
     # Ctrl-C reaches every process of the terminal; the learner decides what it means.
@@ -131,6 +146,7 @@ def _record_in_process(make_env: MakeEnv, networks: bytes, plan: Plan) -> Record
     torch.set_num_threads(1)
     if _env is None:
         keep_pages()
+        _end_with_parent()
         _env = make_env("pixels")
     agent, expert = pickle.loads(networks)  # noqa: S301  # from our own other process
     return record(_env, agent, expert, plan)
