@@ -80,6 +80,25 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
 
 
 @dataclass(frozen=True)
+class Catastrophes:
+    """Episodes whose return is below half the frozen policy's mean; none are counted where that mean is 50 or less."""
+
+    count: int
+    rate: float
+    bound: float
+    """Upper end of the rate's 95 % interval (Clopper and Pearson, 1934)."""
+
+    @classmethod
+    def among(cls, returns: np.ndarray, frozen_mean: float) -> "Catastrophes":
+        count = int((returns < frozen_mean / 2).sum()) if frozen_mean > 50 else 0
+        bound = stats.binomtest(count, len(returns)).proportion_ci(0.95, "exact").high
+        return cls(count, count / len(returns), float(bound))
+
+    def __str__(self) -> str:
+        return f"{self.count} (≤ {100 * self.bound:.0f} %)"
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Frozen against adapted on the same episodes."""
 
@@ -90,6 +109,12 @@ class Comparison:
     won: int
     lost: int
     tied: int
+    regret: float
+    """What adaptation lost where it lost, averaged over all episodes."""
+    catastrophes: Catastrophes
+    """Of the adapting policy."""
+    frozen_catastrophes: Catastrophes
+    """Of the frozen policy, by the same measure: what is not adaptation's doing."""
 
 
 def compare(frozen: Sequence[Episode], adapted: Sequence[Episode]) -> Comparison:
@@ -109,6 +134,9 @@ def compare(frozen: Sequence[Episode], adapted: Sequence[Episode]) -> Comparison
         won=int((after > before).sum()),
         lost=int((after < before).sum()),
         tied=int((after == before).sum()),
+        regret=float(np.maximum(before - after, 0).mean()),
+        catastrophes=Catastrophes.among(after, before.mean()),
+        frozen_catastrophes=Catastrophes.among(before, before.mean()),
     )
 
 

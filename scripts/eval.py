@@ -214,16 +214,16 @@ def arm_record(episodes: list[Episode]) -> dict[str, Any]:
 
 def format_table(by_shift: dict[str, dict[str, list[Episode]]]) -> str:
     """Mean returns with 95 % intervals over episodes, and control steps a second."""
-    rows = [["shift", "frozen", "adapted", "adapted - frozen", "won/lost/tied", "steps/s"]]
+    rows = [["shift", "frozen", "adapted", "adapted - frozen", "won/lost/tied", "regret", "catastrophes", "steps/s"]]
     for shift, met in by_shift.items():
         speeds = " / ".join(f"{steps_per_second(episodes):.0f}" for episodes in met.values())
         if "adapted" in met:
             c: Comparison = compare(met["frozen"], met["adapted"])
             row = [shift, str(c.frozen), str(c.adapted), c.difference.format("+")]
-            rows.append([*row, f"{c.won}/{c.lost}/{c.tied}", speeds])
+            rows.append([*row, f"{c.won}/{c.lost}/{c.tied}", f"{c.regret:.0f}", str(c.catastrophes), speeds])
         else:
             frozen = mean_interval([episode.episode_return for episode in met["frozen"]])
-            rows.append([shift, str(frozen), "", "", "", speeds])
+            rows.append([shift, str(frozen), "", "", "", "", "", speeds])
     used = [column for column in zip(*rows, strict=True) if any(column[1:])]
     widths = [max(map(len, column)) for column in used]
     lines = [

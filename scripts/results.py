@@ -62,10 +62,9 @@ def put(document: Path, table: str, check: bool) -> None:
 
 def make_table(records: list[dict[str, Any]]) -> str:
     """Markdown table of evaluations: one row for each agent, shift and adaptation setting."""
-    lines = [
-        "| agent | shift | episodes | frozen | adaptation | adapted | adapted − frozen | won / lost / tied |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ["agent", "shift", "episodes", "frozen", "adaptation", "adapted", "adapted − frozen", "won / lost / tied",
+               "regret", "catastrophes"]  # fmt: skip
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     cells = [(record["settings"], shift, cell) for record in records for shift, cell in shifts_of(record).items()]
     agents = list(dict.fromkeys(chosen["checkpoint"] for chosen, _, _ in cells))
     shifts = list(dict.fromkeys(shift for _, shift, _ in cells))
@@ -74,7 +73,8 @@ def make_table(records: list[dict[str, Any]]) -> str:
         c = settings.from_dict(Comparison, cell["comparison"], f"{shift}.comparison")
         lines.append(
             f"| {chosen['checkpoint']} | {shift} | {chosen['episodes']} | {c.frozen} | {chosen['adaptation']} | "
-            f"{c.adapted} | {c.difference.format('+')} | {c.won} / {c.lost} / {c.tied} |"
+            f"{c.adapted} | {c.difference.format('+')} | {c.won} / {c.lost} / {c.tied} | "
+            f"{c.regret:.0f} | {c.catastrophes} |"
         )
     return "\n".join(lines)
 

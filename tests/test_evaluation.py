@@ -55,6 +55,25 @@ def test_the_comparison_is_paired():
     assert (comparison.won, comparison.lost, comparison.tied) == (3, 0, 1)
 
 
+def test_regret_is_what_was_lost_where_it_was_lost():
+    comparison = compare(episodes([100, 100, 100, 100]), episodes([60, 180, 100, 80]))
+    assert comparison.regret == pytest.approx((40 + 20) / 4)
+
+
+def test_catastrophes_are_counted_below_half_the_frozen_mean_with_an_upper_bound():
+    comparison = compare(episodes([500, 900, 400, 200]), episodes([249, 251, 900, 600]))
+    assert (comparison.catastrophes.count, comparison.catastrophes.rate) == (1, 0.25)
+    assert comparison.frozen_catastrophes.count == 1
+    # Of n trials without one, the bound is 1 - 0.025^(1/n).
+    safe = compare(episodes([500] * 30), episodes([500] * 30)).catastrophes
+    assert safe.count == 0
+    assert safe.bound == pytest.approx(1 - 0.025 ** (1 / 30))
+
+
+def test_where_the_frozen_policy_fails_too_there_is_nothing_to_lose():
+    assert compare(episodes([50, 40]), episodes([0, 0])).catastrophes.count == 0
+
+
 def test_arms_that_met_other_episodes_are_not_compared():
     with pytest.raises(ValueError, match="same episodes"):
         compare(episodes([1, 2]), episodes([1, 2])[::-1])
