@@ -26,15 +26,15 @@ Moves = Literal["color", "convolutions", "convolutions_and_head"]
 class AdaptationConfig:
     """How the encoder keeps learning after deployment."""
 
-    moves: Moves = "convolutions"
+    moves: Moves = "color"
     """What may learn. color: a matrix and an offset over the colours of each frame, before the convolutions.
     convolutions: those that all heads share. convolutions_and_head: these and the self-supervised head and branch,
     as the authors have it."""
     layers: int | None = None
     """With convolutions: only this many of the shared ones, from the first. Default: all."""
     optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = 1e-4
-    batch_size: int = 8
+    learning_rate: float = 1e-2
+    batch_size: int = 16
     """Random crops in each gradient step."""
     crop_grid: Literal["pixel", "stride"] = "pixel"
     """Where crops may begin: anywhere, as the authors have it, or at multiples of the convolutions' stride. All crops
@@ -45,7 +45,7 @@ class AdaptationConfig:
     """Gradient steps after each decision."""
     precision: Precision = "float32"
     """Number format of the convolutions while learning; acting is always in float32."""
-    gate: float | None = None
+    gate: float | None = 1.0
     """Learn only while the running self-supervised loss exceeds this many times the usual one of training, which the
     checkpoint remembers. None: learn always, as the authors have it."""
     reset: Literal["episode", "never"] = "episode"
@@ -70,7 +70,13 @@ ADAPTATIONS = MappingProxyType(
         "default": AdaptationConfig(),
         # Hansen et al. (2021): the newest transition under 32 crops, one Adam step, head and branch move too.
         "paper": AdaptationConfig(
-            moves="convolutions_and_head", optimizer="adam", learning_rate=1e-3, batch_size=32, memory=1, updates=1
+            moves="convolutions_and_head",
+            optimizer="adam",
+            learning_rate=1e-3,
+            batch_size=32,
+            memory=1,
+            updates=1,
+            gate=None,
         ),
     }
 )

@@ -17,7 +17,7 @@ from pad.gate import Calibration
 from pad.self_supervision import self_supervised_loss, self_supervised_loss_on_windows
 from pad.types import Batch, Policy
 
-COLOR = AdaptationConfig(moves="color", learning_rate=1e-2, batch_size=4, memory=8)
+COLOR = AdaptationConfig(moves="color", learning_rate=1e-2, batch_size=4, memory=8, gate=None)
 CONVOLUTIONS = dataclasses.replace(COLOR, moves="convolutions", learning_rate=1e-3)
 PAPER = dataclasses.replace(ADAPTATIONS["paper"], batch_size=4)
 
@@ -216,7 +216,7 @@ def test_measuring_changes_nothing_and_is_the_same_for_both_policies(agent, tran
 
 def test_both_policies_answer_the_same_calls(agent):
     assert isinstance(FrozenPolicy(agent), Policy)
-    assert isinstance(AdaptivePolicy(agent), Policy)
+    assert isinstance(AdaptivePolicy(agent, COLOR), Policy)
 
 
 def test_an_agent_without_a_head_cannot_adapt():

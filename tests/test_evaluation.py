@@ -17,7 +17,7 @@ def test_an_episode_is_the_sum_of_its_rewards_and_the_same_each_time(agent):
 
 
 def test_an_adapted_episode_does_not_depend_on_those_before_it(agent):
-    policy = AdaptivePolicy(agent, AdaptationConfig(batch_size=4))
+    policy = AdaptivePolicy(agent, AdaptationConfig(batch_size=4, gate=None))
     alone = run_episode(make_gradient_env(), policy, 3)
     run_episode(make_gradient_env(), policy, 4)
     again = run_episode(make_gradient_env(), policy, 3)
@@ -97,7 +97,7 @@ def test_the_video_shows_both_arms_with_their_curves(tmp_path):
     agent = make_agent()
     arms = {
         "frozen": run_episode(make_gradient_env(), MeasuredPolicy(FrozenPolicy(agent)), 3, record=True),
-        "adapting": run_episode(make_gradient_env(), AdaptivePolicy(agent, AdaptationConfig()), 3, record=True),
+        "adapting": run_episode(make_gradient_env(), AdaptivePolicy(agent, AdaptationConfig(gate=None)), 3, record=True),
     }
     frames = list(compose(arms, "test"))
     assert len(frames) == 10
