@@ -89,9 +89,21 @@ def test_training_leaves_a_checkpoint_its_settings_metrics_and_videos(folder):
     assert {"expert/episode_return", "clone/cloning_loss", "clone/evaluation_return_mean"} <= names
 
 
+def test_training_calibrates_the_gate_and_so_does_the_command_for_it(folder):
+    shutil.copytree(folder / "runs" / "tiny" / "checkpoint", folder / "again")
+    trained = load_checkpoint(folder / "again").agent.calibration
+    config = yaml.safe_load((folder / "again" / "config.yaml").read_text())
+    (folder / "again" / "config.yaml").write_text(yaml.safe_dump({**config, "calibration": None}))
+    refused = call("eval.py --checkpoint again --adapt --episodes 1", folder)
+    assert refused.returncode == 2
+    assert "scripts/calibrate.py CHECKPOINT measures it" in refused.stderr
+    assert call("calibrate.py again", folder).returncode == 0
+    assert load_checkpoint(folder / "again").agent.calibration == trained
+
+
 def test_an_evaluation_compares_both_arms_and_writes_what_was_asked_for(folder):
     result = run(
-        "eval.py --checkpoint runs/tiny --adapt --shift color_hard --episodes 3 --batch-size 2 --moves color "
+        "eval.py --checkpoint runs/tiny --adapt --shift color_hard --episodes 3 --batch-size 2 --gate 0.01 "
         "--output out/result.json --figure out/figure.png --video out",
         folder,
     )
@@ -103,6 +115,8 @@ def test_an_evaluation_compares_both_arms_and_writes_what_was_asked_for(folder):
     assert record["frozen"]["seeds"] == record["adapted"]["seeds"]
     assert len(record["adapted"]["returns"]) == 3
     assert record["adapted"]["steps_per_second"] > 0
+    assert sum(record["adapted"]["updates"]) > 0
+    assert sum(record["frozen"]["updates"]) == 0
     assert (folder / "out" / "figure.png").stat().st_size > 1000
     assert (folder / "out" / "color_hard.mp4").stat().st_size > 1000
 
