@@ -41,6 +41,8 @@ class AdaptationConfig:
     of a picture then share one encoding, so that many cost hardly more than one."""
     memory: int = 64
     """Recent transitions that the crops are drawn from; the newest is always among them. 1: the newest alone."""
+    transitions: int | None = None
+    """How many of them each gradient step draws; its crops are shared out among them. Default: one for each crop."""
     updates: int = 1
     """Gradient steps after each decision."""
     precision: Precision = "float32"
@@ -52,8 +54,8 @@ class AdaptationConfig:
     """When the trained weights come back: at each new episode, or only when `restore` is called."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "memory", "updates"):
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "memory", "transitions", "updates"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.gate is not None and not self.gate > 0:
             raise ValueError(f"gate must be positive or None, got {self.gate}")
@@ -200,8 +202,10 @@ class AdaptivePolicy:
     def _draw(self) -> "Draw":
         """Windows of remembered transitions, the newest always among them; each observation is cropped by itself."""
         count, newest = self.config.batch_size, len(self._memory) - 1
-        picks = torch.randint(len(self._memory), (count,), generator=self._generator)
+        distinct = min(count, self.config.transitions or count)
+        picks = torch.randint(len(self._memory), (distinct,), generator=self._generator)
         picks[0] = newest
+        picks = picks.repeat(-(-count // distinct))[:count]
         used, index = picks.unique(return_inverse=True)
         obs, action, next_obs = (torch.stack([self._memory[i][part] for i in used.tolist()]) for part in range(3))
         top, left = (self._offsets(extent, 2 * count) for extent in obs.shape[2:])

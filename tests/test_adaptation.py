@@ -132,6 +132,18 @@ def test_the_newest_transition_is_always_among_those_learned_from(agent, transit
         assert policy._draw().action[0, 0].item() == pytest.approx(number / 20)
 
 
+def test_crops_are_shared_out_among_as_many_transitions_as_are_asked_for(agent, transition):
+    policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, batch_size=12, memory=100, transitions=3))
+    obs, _action, next_obs = transition
+    for number in range(60):
+        policy.observe(obs, np.full(2, number / 60, np.float32), next_obs)
+    for _ in range(20):
+        actions, counts = policy._draw().action[:, 0].unique(return_counts=True)
+        assert len(actions) <= 3
+        assert actions.max() == pytest.approx(59 / 60)
+        assert set(counts.tolist()) <= {4, 8, 12}
+
+
 def test_a_memory_of_one_is_the_newest_transition_alone(agent, transition):
     policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, memory=1))
     obs, action, next_obs = transition

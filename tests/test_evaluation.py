@@ -95,9 +95,12 @@ def test_speed_counts_all_steps_over_all_seconds():
 
 def test_the_video_shows_both_arms_with_their_curves(tmp_path):
     agent = make_agent()
+    ungated = AdaptationConfig(gate=None)
     arms = {
         "frozen": run_episode(make_gradient_env(), MeasuredPolicy(FrozenPolicy(agent)), 3, record=True),
-        "adapting": run_episode(make_gradient_env(), AdaptivePolicy(agent, AdaptationConfig(gate=None)), 3, record=True),
+        "adapting": run_episode(
+            make_gradient_env(), AdaptivePolicy(agent, AdaptationConfig(gate=None)), 3, record=True
+        ),
     }
     frames = list(compose(arms, "test"))
     assert len(frames) == 10
