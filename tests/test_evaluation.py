@@ -98,9 +98,7 @@ def test_the_video_shows_both_arms_with_their_curves(tmp_path):
     ungated = AdaptationConfig(gate=None)
     arms = {
         "frozen": run_episode(make_gradient_env(), MeasuredPolicy(FrozenPolicy(agent)), 3, record=True),
-        "adapting": run_episode(
-            make_gradient_env(), AdaptivePolicy(agent, AdaptationConfig(gate=None)), 3, record=True
-        ),
+        "adapting": run_episode(make_gradient_env(), AdaptivePolicy(agent, ungated), 3, record=True),
     }
     frames = list(compose(arms, "test"))
     assert len(frames) == 10
