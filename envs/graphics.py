@@ -2,7 +2,8 @@
 
 OpenGL has a current context for each thread, and libraries remember which one they made current last.
 dm_control, when it frees or draws, would otherwise do so in our context, and pictures turn to garbage
-without a word. On a thread of their own, contexts of this package meet no one else's.
+without a word. On a thread of their own, contexts of this package meet no one else's. Made for EGL and OSMesa;
+GLFW wants its windows on the main thread and is not supported.
 """
 
 import atexit
@@ -28,8 +29,6 @@ _starting = threading.Lock()
 def call(function: Callable[[], T]) -> T:
     """The function's result, computed on the thread."""
     global _thread
-    if threading.current_thread() is _thread:  # the garbage collector may run anywhere
-        return function()
     with _starting:
         if _thread is None:
             _thread = threading.Thread(target=_work, name="opengl", daemon=True)
@@ -37,6 +36,11 @@ def call(function: Callable[[], T]) -> T:
     future: Future[T] = Future()
     _tasks.put((future, function))
     return future.result()
+
+
+def post(function: Callable[[], object]) -> None:
+    """Have the function called on the thread at some time; waits for nothing, so a garbage collector may do it."""
+    _tasks.put((Future(), function))
 
 
 def _work() -> None:

@@ -40,7 +40,7 @@ class Renderer:
         self._picture = np.empty((height, width, 3), np.uint8)
         self._context = graphics.call(lambda: self._open_context(height, width, quality))
         # A renderer that nobody closes: its context must still be freed on its own thread.
-        self._finalizer = weakref.finalize(self, graphics.call, self._context.free)
+        self._finalizer = weakref.finalize(self, graphics.post, self._context.free)
         self._finalizer.atexit = False
         self._scene = mujoco.MjvScene(self._model, maxgeom=_MAX_GEOMS)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = quality == "standard"
@@ -98,4 +98,5 @@ class Renderer:
 
     def close(self) -> None:
         """Free the graphics memory. Closing twice is harmless."""
-        self._finalizer()
+        self._finalizer.detach()
+        graphics.call(self._context.free)

@@ -228,7 +228,7 @@ class AdaptivePolicy:
         """Go on from adapted weights."""
         for name, parameter in self._moving.items():
             parameter.copy_(state["weights"][name])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.load_state_dict(deepcopy(state["optimizer"]))
 
 
 class MeasuredPolicy:

@@ -65,7 +65,8 @@ class Encoder(nn.Module):
         """Feature map of images (0 to 255), after the last convolution's ReLU."""
         first, *rest = self.convolutions
         assert isinstance(first, nn.Conv2d)
-        weight, bias = self._fold_color(first)
+        with torch.autocast(images.device.type, enabled=False):  # what is learned is not rounded
+            weight, bias = self._fold_color(first)
         # Channels last: twice as fast on a CPU. The division by 255 is folded in too.
         pixels = images.contiguous(memory_format=torch.channels_last).float()
         x = F.conv2d(pixels, weight / 255, bias, stride=first.stride[0]).relu_()

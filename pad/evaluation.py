@@ -81,7 +81,7 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
 
 @dataclass(frozen=True)
 class Catastrophes:
-    """Episodes whose return is below half the frozen policy's mean; none are counted where that mean is 50 or less."""
+    """Episodes whose return is below half the frozen policy's mean."""
 
     count: int
     rate: float
@@ -89,8 +89,11 @@ class Catastrophes:
     """Upper end of the rate's 95 % interval (Clopper and Pearson, 1934)."""
 
     @classmethod
-    def among(cls, returns: np.ndarray, frozen_mean: float) -> "Catastrophes":
-        count = int((returns < frozen_mean / 2).sum()) if frozen_mean > 50 else 0
+    def among(cls, returns: np.ndarray, frozen_mean: float) -> "Catastrophes | None":
+        """None where the frozen mean is 50 or less, and there is nothing to lose."""
+        if frozen_mean <= 50:
+            return None
+        count = int((returns < frozen_mean / 2).sum())
         bound = stats.binomtest(count, len(returns)).proportion_ci(0.95, "exact").high
         return cls(count, count / len(returns), float(bound))
 
@@ -111,10 +114,16 @@ class Comparison:
     tied: int
     regret: float
     """What adaptation lost where it lost, averaged over all episodes."""
-    catastrophes: Catastrophes
+    catastrophes: Catastrophes | None
     """Of the adapting policy."""
-    frozen_catastrophes: Catastrophes
+    frozen_catastrophes: Catastrophes | None
     """Of the frozen policy, by the same measure: what is not adaptation's doing."""
+
+    def format_catastrophes(self) -> str:
+        """Those of the adapting policy with their bound, and the number of the frozen one's."""
+        if self.catastrophes is None or self.frozen_catastrophes is None:
+            return "–"
+        return f"{self.catastrophes}, frozen {self.frozen_catastrophes.count}"
 
 
 def compare(frozen: Sequence[Episode], adapted: Sequence[Episode]) -> Comparison:

@@ -20,7 +20,7 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
 def resolve(precision: Precision, device: str) -> Literal["float32", "bfloat16"]:
     """The format that is used: "auto" becomes one of the others, the same for the life of the process."""
     if precision == "auto":
-        return "bfloat16" if _bfloat16_is_faster(device) else "float32"
+        return "bfloat16" if _bfloat16_is_faster(torch.device(device).type) else "float32"
     return precision
 
 

@@ -121,8 +121,10 @@ def run_parts(config: BenchConfig, device: torch.device) -> Iterator[Row]:
             bar.set_postfix_str(part)
             if part == "episodes":
                 yield from episode_rows(config.device)
+                torch.set_num_threads(config.threads)  # episodes run on one
             elif part == "workers":
                 yield from worker_rows(config.device)
+                torch.set_num_threads(config.threads)
             else:
                 for name, reference, ours in cases[part]():
                     bar.set_postfix_str(name)

@@ -33,7 +33,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
-    except (BadInput, ValueError, OpenGLUnavailable) as error:
+    except (BadInput, ValueError, OpenGLUnavailable, ChildProcessError) as error:
         fail(str(error))
     except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         fail(str(error) if error.filename is None else f"{error.strerror}: {error.filename}")

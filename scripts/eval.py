@@ -24,6 +24,7 @@ from pad import settings
 from pad.adaptation import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
 from pad.checkpoint import Checkpoint, load_checkpoint
 from pad.evaluation import Comparison, Episode, compare, mean_interval, steps_per_second
+from pad.precision import resolve
 from pad.tracking import Tracker, TrackingConfig, progress_bar, say
 from pad.video import compose, write_video
 
@@ -96,7 +97,12 @@ def read_config(arguments: list[str]) -> EvalConfig:
         adapter = settings.read_yaml(AdaptationConfig, Path(name))
     else:
         raise cli.BadInput(f"unknown adaptation {name!r}; known: {', '.join(ADAPTATIONS)}, or a YAML file")
-    return cli.parse(EvalConfig, arguments, EvalConfig(adapter=adapter))
+    config = cli.parse(EvalConfig, arguments, EvalConfig(adapter=adapter))
+    # Settled once: every worker computes in the same format.
+    adapter = dataclasses.replace(
+        config.adapter, precision=resolve(config.adapter.precision, cli.check_device(config.device))
+    )
+    return dataclasses.replace(config, adapter=adapter)
 
 
 def config_for_record(config: EvalConfig) -> EvalConfig:
@@ -220,7 +226,7 @@ def format_table(by_shift: dict[str, dict[str, list[Episode]]]) -> str:
         if "adapted" in met:
             c: Comparison = compare(met["frozen"], met["adapted"])
             row = [shift, str(c.frozen), str(c.adapted), c.difference.format("+")]
-            rows.append([*row, f"{c.won}/{c.lost}/{c.tied}", f"{c.regret:.0f}", str(c.catastrophes), speeds])
+            rows.append([*row, f"{c.won}/{c.lost}/{c.tied}", f"{c.regret:.0f}", c.format_catastrophes(), speeds])
         else:
             frozen = mean_interval([episode.episode_return for episode in met["frozen"]])
             rows.append([shift, str(frozen), "", "", "", "", "", speeds])

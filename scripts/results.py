@@ -74,7 +74,7 @@ def make_table(records: list[dict[str, Any]]) -> str:
         lines.append(
             f"| {chosen['checkpoint']} | {shift} | {chosen['episodes']} | {c.frozen} | {chosen['adaptation']} | "
             f"{c.adapted} | {c.difference.format('+')} | {c.won} / {c.lost} / {c.tied} | "
-            f"{c.regret:.0f} | {c.catastrophes} |"
+            f"{c.regret:.0f} | {c.format_catastrophes()} |"
         )
     return "\n".join(lines)
 

@@ -27,6 +27,7 @@ from pad.calibration import calibrate
 from pad.checkpoint import Checkpoint, find_checkpoint
 from pad.evaluation import run_episode
 from pad.memory import keep_pages
+from pad.precision import resolve
 from pad.seeding import episode_seed
 from pad.tracking import Tracker, TrackingConfig, say
 from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
@@ -67,6 +68,9 @@ def main() -> None:
     if not {"-h", "--help"} & set(arguments):
         resume, arguments = cli.take_option(arguments, "resume")
     config = read_config(arguments) if resume is None else read_resumed(Path(resume), arguments)
+    # Settled once: the format that a run began with is that of its resumption.
+    precision = resolve(config.training.precision, cli.check_device(config.device))
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, precision=precision))
     torch.set_num_threads(config.threads)
     keep_pages()
     torch.manual_seed(config.seed)
@@ -129,7 +133,8 @@ def start(
     checkpoint = Checkpoint(agent, settings.to_dict(config.env), about)
 
     def calibrated() -> None:
-        if agent.inverse_dynamics is not None:
+        if agent.inverse_dynamics is not None and agent.calibration is None:
+            say("measuring the self-supervised loss in the training environment, for the gate")
             agent.calibration = calibrate(agent, pixels, calibration_seeds())
 
     phases = make_phases(agent, make_env, config.training, config.seed, run.folder)

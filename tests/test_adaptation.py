@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import plain
 import pytest
 import torch
 from conftest import SMALL, make_agent
@@ -185,6 +186,38 @@ def test_the_loss_and_its_gradients_are_those_of_the_crops(agent, transition, co
     loss = self_supervised_loss_on_windows(policy.agent, drawn.images, drawn.windows, drawn.action)
     torch.testing.assert_close(loss, plain)
     torch.testing.assert_close(torch.autograd.grad(loss, moving), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("grid", ["pixel", "stride"])
+def test_a_step_of_the_authors_setting_equals_the_one_written_out(agent, transition, grid):
+    with torch.no_grad():  # a colour transform that does something
+        agent.encoder.color_matrix.add_(0.1 * torch.randn(3, 3))
+        agent.encoder.color_offset.add_(0.1 * torch.randn(3))
+    policy = AdaptivePolicy(agent, dataclasses.replace(PAPER, batch_size=32, crop_grid=grid))
+    networks = plain.PlainNetworks(agent)
+    moving = {n: p for n, p in networks.agent.named_parameters() if n in policy.parameter_names}
+    optimizer = torch.optim.Adam(moving.values(), lr=policy.config.learning_rate)
+    drawn: list = []
+    draw = policy._draw
+    policy._draw = lambda: drawn.append(draw()) or drawn[-1]
+    loss = policy.observe(*transition)["self_supervised_loss"]
+    tensors = tuple(torch.tensor(part) for part in transition)
+    expected = plain.adaptation_step(networks, optimizer, tensors, drawn[0].windows.top, drawn[0].windows.left)
+    assert loss == pytest.approx(expected, rel=1e-4)
+    for name, parameter in moving.items():
+        ours, theirs = policy._moving[name].grad, parameter.grad
+        assert (ours - theirs).norm() <= 1e-3 * theirs.norm() + 1e-7, name
+
+
+def test_a_saved_state_is_not_touched_by_who_goes_on_from_it(agent, transition):
+    first, second = AdaptivePolicy(agent, CONVOLUTIONS), AdaptivePolicy(agent, CONVOLUTIONS)
+    first.observe(*transition)
+    saved = first.state_dict()
+    second.load_state_dict(saved)
+    second.observe(*transition)
+    third = AdaptivePolicy(agent, CONVOLUTIONS)
+    third.load_state_dict(saved)
+    assert third._optimizer.state_dict()["state"][0]["step"] == 1
 
 
 def test_a_loop_that_uses_its_arrays_again_does_not_rewrite_the_memory(agent, transition):

@@ -183,6 +183,9 @@ def test_every_part_of_the_benchmark_runs(tmp_path):
 
 BAD = {
     "bench.py --parts flying": "flying",
+    "calibrate.py nowhere": "no checkpoint at 'nowhere'",
+    "calibrate.py": "takes one checkpoint",
+    "calibrate.py headless": "without a self-supervised head",
     "bench.py --seconds 0": "must be positive",
     "eval.py --checkpoint nowhere": "no checkpoint at 'nowhere'",
     "eval.py --checkpoint runs/tiny --shift fog": "unknown shift 'fog'; known: none",
@@ -288,17 +291,29 @@ def test_a_killed_run_that_is_resumed_ends_where_an_unbroken_one_did(folder):
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_no_process_behind(folder):
+@pytest.mark.parametrize("wait", [0.0, 1.0, 8.0])
+def test_a_killed_run_leaves_no_process_behind(folder, wait):
     (folder / "endless.yaml").write_text(TINY.replace("episodes: 6, updates: 40", "episodes: 9000, updates: 99000"))
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--config", "endless.yaml", "--run", "runs/endless"]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "train.py"),
+        "--config",
+        "endless.yaml",
+        "--run",
+        f"runs/endless{wait}",
+    ]
     process = subprocess.Popen(command, cwd=folder, env={**os.environ, "WANDB_MODE": "disabled"})
-    metrics = folder / "runs" / "endless" / "metrics.jsonl"
-    while not (metrics.exists() and "clone/cloning_loss" in metrics.read_text()):
-        time.sleep(0.1)
-    recorders = [int(child) for child in descendants(process.pid)]
-    assert recorders
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    deadline = time.monotonic() + 90
+    try:
+        while not (recorders := [int(child) for child in descendants(process.pid)]):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(wait)
+        recorders = [int(child) for child in descendants(process.pid)]
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     deadline = time.monotonic() + 20
     while any(is_alive(pid) for pid in recorders) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -71,7 +71,9 @@ def test_catastrophes_are_counted_below_half_the_frozen_mean_with_an_upper_bound
 
 
 def test_where_the_frozen_policy_fails_too_there_is_nothing_to_lose():
-    assert compare(episodes([50, 40]), episodes([0, 0])).catastrophes.count == 0
+    comparison = compare(episodes([50, 40]), episodes([0, 0]))
+    assert comparison.catastrophes is None
+    assert comparison.format_catastrophes() == "–"
 
 
 def test_arms_that_met_other_episodes_are_not_compared():

@@ -46,14 +46,16 @@ def test_an_update_equals_the_equations_written_out_with_every_loss_encoding_for
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4, msg=name)
 
 
-def test_half_precision_convolutions_give_nearly_the_same_update(agent, batch):
+def test_half_precision_convolutions_give_nearly_the_same_gradients(agent, batch):
     twin = make_agent()
     for each, precision in ((agent, "float32"), (twin, "bfloat16")):
         torch.manual_seed(5)
         SAC(each, 2, SACConfig(), precision).update(batch, self_supervise=True)
-    for name, value in agent.state_dict().items():
-        assert value.dtype == torch.float32
-        torch.testing.assert_close(twin.state_dict()[name], value, rtol=0, atol=5e-3)
+    for (name, full), half in zip(agent.named_parameters(), twin.parameters(), strict=True):
+        assert half.dtype == torch.float32
+        if full.grad is not None:
+            error = (half.grad - full.grad).norm() / full.grad.norm().clamp(min=1e-6)
+            assert error < 0.5, name  # those of another batch differ by more than their size
 
 
 def test_the_critic_trains_the_encoder_and_the_actor_does_not(agent, batch):

@@ -33,7 +33,7 @@ class TrainingConfig:
     """Number format of the convolutions. auto: bfloat16 where this machine computes faster in it."""
     recording: Literal["process", "inline"] = "process"
     """Where the episodes of recipe clone are recorded: in a second process while this one learns, or in this one. The
-    result is the same."""
+    result is the same on a CPU with one thread."""
     evaluations: int = 10
     """How many times to evaluate in the training environment, evenly spread, the last time at the end."""
     evaluation_episodes: int = 5

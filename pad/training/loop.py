@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from pad import settings
 from pad.checkpoint import Checkpoint, find_checkpoint, load_train_state, save_checkpoint
+from pad.gate import Calibration
 from pad.tracking import Tracker, progress_bar, say, summarize
 from pad.training.config import TrainingConfig
 from pad.training.phases import Phase
@@ -71,17 +73,21 @@ def train(
     else:
         tracker.truncate(0)  # a run that was killed before its first checkpoint begins anew
         keeper.note()
-    with _interruptible() as stop:
-        for index, phase in enumerate(phases):
-            if index < keeper.phase:
-                continue
-            keeper.phase = index
-            offset = sum(earlier.total for earlier in phases[:index])
-            _run_phase(phase, offset, len(phases), index, keeper, evaluate, config, tracker, stop)
-    keeper.note()
-    keeper.save()
-    finish()
-    keeper.save()
+    try:
+        with _interruptible() as stop:
+            for index, phase in enumerate(phases):
+                if index < keeper.phase:
+                    continue
+                keeper.phase = index
+                offset = sum(earlier.total for earlier in phases[:index])
+                _run_phase(phase, offset, len(phases), index, keeper, evaluate, config, tracker, stop)
+            keeper.note()
+            keeper.save()
+            finish()
+            keeper.save()
+    finally:
+        for phase in phases:
+            phase.close()
 
 
 def _run_phase(
@@ -179,6 +185,8 @@ class _Keeper:
         agent.load_state_dict(noted["agent"])
         about = {**self._checkpoint.about, "training_minutes": round(noted["seconds"] / 60, 1)}
         train_state = {name: value for name, value in noted.items() if name != "agent"}
+        if agent.calibration is not None:
+            train_state["calibration"] = settings.to_dict(agent.calibration)
         written = Checkpoint(agent, self._checkpoint.env, about)
         save_checkpoint(self.run.checkpoint, written, train_state, model=phase.trains_agent)
         agent.load_state_dict(present)
@@ -192,6 +200,8 @@ class _Keeper:
         torch.set_rng_state(state["torch_rng"])
         if self._checkpoint.agent.device.type == "cuda" and "cuda_rng" in state:
             torch.cuda.set_rng_state(state["cuda_rng"], self._checkpoint.agent.device)
+        if "calibration" in state:
+            self._checkpoint.agent.calibration = settings.from_dict(Calibration, state["calibration"], "calibration")
         self._tracker.truncate(state["log_position"])
         self._trained_before = state["seconds"]
         self.note()

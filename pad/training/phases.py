@@ -53,6 +53,9 @@ class Phase(Protocol):
     def flush(self) -> None:
         """Write replay to disk."""
 
+    def close(self) -> None:
+        """Let go of what the phase holds; it is not run again."""
+
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
@@ -206,6 +209,9 @@ class SACPhase:
     def flush(self) -> None:
         self._replay.flush()
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "done": self.done,
@@ -274,8 +280,6 @@ class ClonePhase:
             metrics |= self._cloning.update(cropped(self._augmented(batch), self._agent))
             self.done += 1
             advance(1)
-        if last:
-            self._recorder.close()
         return metrics
 
     def _begin(self, driver: Agent, episode: int) -> Pending:
@@ -305,6 +309,9 @@ class ClonePhase:
 
     def flush(self) -> None:
         self._replay.flush()
+
+    def close(self) -> None:
+        self._recorder.close()
 
     def state_dict(self) -> dict[str, Any]:
         return {

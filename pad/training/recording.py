@@ -10,9 +10,10 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future
 from concurrent.futures import TimeoutError as NotYet
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -57,15 +58,17 @@ class Recording:
 def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan) -> Recording:
     """Act in one episode; the environment tells its state in `info["state"]`, which only the expert reads."""
     obs, info = env.reset(seed=plan.episode_seed)
-    recording, rng, over = Recording(plan.by_student, obs), np.random.default_rng(plan.noise_seed), False
+    # Copies: an environment may use its arrays again.
+    recording, rng, over = Recording(plan.by_student, np.array(obs)), np.random.default_rng(plan.noise_seed), False
     while not over:
-        state, expert_action = info["state"], expert.act(info["state"])
+        state = np.array(info["state"])
+        expert_action = expert.act(state)
         action = agent.act(obs) if plan.by_student else expert_action
         action = np.clip(action + plan.noise * rng.normal(size=action.shape), -1, 1).astype(np.float32)
         obs, reward, terminated, truncated, info = env.step(action)
         over = terminated or truncated
         recording.transitions.append(
-            {"action": action, "reward": float(reward), "terminated": terminated, "next_obs": obs,
+            {"action": action, "reward": float(reward), "terminated": terminated, "next_obs": np.array(obs),
              "expert_action": expert_action, "state": state}
         )  # fmt: skip
     return recording
@@ -86,9 +89,13 @@ class Recorder:
         """Start to record with the agent as it is now."""
         if self._env is not None:
             return Pending.of(record(self._env, agent, expert, plan))
+        with _signals_blocked():
+            return self._submit(agent, expert, plan)
+
+    def _submit(self, agent: Agent, expert: Expert, plan: Plan) -> "Pending":
         # Copied, so that the learner may go on; as bytes, so that no tensor is shared between processes.
         networks = pickle.dumps((deepcopy(agent).cpu(), deepcopy(expert).cpu()))
-        return Pending(self._pool().submit(_record_in_process, self._make_env, networks, plan))
+        return Pending(self._pool().submit(_record_in_process, self._make_env, networks, plan, os.getpid()))
 
     def _pool(self) -> ProcessPoolExecutor:
         if self._executor is None:
@@ -100,6 +107,19 @@ class Recorder:
         if self._executor is not None:
             self._executor.shutdown(kill_workers=True)
             self._executor = None
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """A process that is started inside never hears of Ctrl-C or SIGTERM: the learner decides what they mean."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Pending:
@@ -115,38 +135,42 @@ class Pending:
         return cls(future)
 
     def result(self, poll: Callable[[], None]) -> Recording:
-        """The recording; `poll` is called again and again while it is not ready, and may raise."""
+        """The recording; `poll` is called again and again while it is not ready, and may raise.
+
+        Raises:
+            ChildProcessError: when the process died.
+        """
         while True:
             poll()
             try:
                 return self._future.result(timeout=0.2)
             except NotYet:
                 continue
+            except BrokenExecutor as error:
+                poll()
+                raise ChildProcessError("the process that records episodes died; --resume goes on") from error
 
 
 _env: gym.Env | None = None
 
 
-def _end_with_parent() -> None:
+def _end_with(learner: int) -> None:
     """A learner that is killed can tell nobody; its recorder notices that it is gone."""
-    parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == learner:
             time.sleep(1)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _record_in_process(make_env: MakeEnv, networks: bytes, plan: Plan) -> Recording:
+def _record_in_process(make_env: MakeEnv, networks: bytes, plan: Plan, learner: int) -> Recording:
     global _env
-    # Ctrl-C reaches every process of the terminal; the learner decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     if _env is None:
+        _end_with(learner)
         keep_pages()
-        _end_with_parent()
         _env = make_env("pixels")
     agent, expert = pickle.loads(networks)  # noqa: S301  # from our own other process
     return record(_env, agent, expert, plan)
