@@ -34,15 +34,15 @@ class AdaptationConfig:
     """With convolutions: only this many of the shared ones, from the first. Default: all."""
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: float = 1e-2
-    batch_size: int = 16
+    batch_size: int = 32
     """Random crops in each gradient step."""
-    crop_grid: Literal["pixel", "stride"] = "pixel"
+    crop_grid: Literal["pixel", "stride"] = "stride"
     """Where crops may begin: anywhere, as the authors have it, or at multiples of the convolutions' stride. All crops
     of a picture then share one encoding, so that many cost hardly more than one."""
     memory: int = 64
     """Recent transitions that the crops are drawn from; the newest is always among them. 1: the newest alone."""
-    transitions: int | None = None
-    """How many of them each gradient step draws; its crops are shared out among them. Default: one for each crop."""
+    transitions: int | None = 4
+    """How many of them each gradient step draws; its crops are shared out among them. None: one for each crop."""
     updates: int = 1
     """Gradient steps after each decision."""
     precision: Precision = "float32"
@@ -77,6 +77,8 @@ ADAPTATIONS = MappingProxyType(
             learning_rate=1e-3,
             batch_size=32,
             memory=1,
+            transitions=None,
+            crop_grid="pixel",
             updates=1,
             gate=None,
         ),

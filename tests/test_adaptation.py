@@ -18,7 +18,9 @@ from pad.gate import Calibration
 from pad.self_supervision import self_supervised_loss, self_supervised_loss_on_windows
 from pad.types import Batch, Policy
 
-COLOR = AdaptationConfig(moves="color", learning_rate=1e-2, batch_size=4, memory=8, gate=None)
+COLOR = AdaptationConfig(
+    moves="color", learning_rate=1e-2, batch_size=4, memory=8, transitions=None, crop_grid="pixel", gate=None
+)
 CONVOLUTIONS = dataclasses.replace(COLOR, moves="convolutions", learning_rate=1e-3)
 PAPER = dataclasses.replace(ADAPTATIONS["paper"], batch_size=4)
 
