@@ -122,19 +122,20 @@ def load_checkpoint(name: str | Path, device: str = "cpu") -> Checkpoint:
     """
     while True:
         folder = find_checkpoint(name)
-        seen = _identity(folder)
+        seen = identity(folder)
         try:
             loaded = _load(folder, device)
         except (ValueError, FileNotFoundError):
-            if seen == _identity(folder):
+            if seen == identity(folder):
                 raise
         else:
-            if seen == _identity(folder):
+            if seen == identity(folder):
                 return loaded
         # A run put another one in its place meanwhile: settings of one and weights of the other do not mix.
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def identity(folder: Path) -> tuple[int, int] | None:
+    """Changes when another checkpoint takes the place of the one in `folder`; None while there is none."""
     try:
         found = (folder / "config.yaml").stat()
     except FileNotFoundError:

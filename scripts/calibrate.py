@@ -7,14 +7,13 @@ checkpoint's config.yaml.
 """
 
 import sys
-from pathlib import Path
 
 import cli
 
 import envs
 from pad import settings
 from pad.calibration import calibrate
-from pad.checkpoint import find_checkpoint, load_checkpoint, write_calibration
+from pad.checkpoint import find_checkpoint, identity, load_checkpoint, write_calibration
 from pad.seeding import episode_seed
 from pad.tracking import say
 
@@ -29,21 +28,15 @@ def main() -> None:
             raise cli.BadInput(f"calibrate.py takes one checkpoint, got {len(sys.argv) - 1} arguments")
         return
     folder = find_checkpoint(sys.argv[1])
-    loaded, before = load_checkpoint(folder), weights_written(folder)
+    loaded, before = load_checkpoint(folder), identity(folder)
     if not loaded.env:
         raise cli.BadInput(f"{folder} does not say which environment it was trained in")
     env = envs.make(settings.from_dict(envs.EnvConfig, loaded.env, "env"))
     calibration = calibrate(loaded.agent, env, calibration_seeds())
-    if weights_written(folder) != before:
+    if identity(folder) != before:
         raise cli.BadInput(f"{folder} was replaced meanwhile: its run is not over, and calibrates by itself")
     write_calibration(folder, calibration)
     say(f"{folder}: mean loss {calibration.mean_loss:.4f}, usual loss {calibration.usual_loss:.4f}")
-
-
-def weights_written(folder: Path) -> tuple[int, int]:
-    """Which file holds the weights."""
-    found = (folder / "model.safetensors").stat()
-    return found.st_ino, found.st_mtime_ns
 
 
 def calibration_seeds() -> list[int]:
