@@ -162,8 +162,8 @@ class AdaptivePolicy:
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         if self.config.optimizer == "adam":
-            return torch.optim.Adam(self._moving.values(), lr=self.config.learning_rate)
-        return torch.optim.SGD(self._moving.values(), lr=self.config.learning_rate)
+            return torch.optim.Adam(self._moving.values(), lr=self.config.learning_rate, fused=True)
+        return torch.optim.SGD(self._moving.values(), lr=self.config.learning_rate, fused=True)
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         """The most likely action of the adapted policy, in [-1, 1]."""

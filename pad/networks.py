@@ -89,8 +89,11 @@ class InverseDynamics(nn.Module):
 
     def infer(self, branched: Vectors, next_branched: Vectors) -> Actions:
         """The same from flat features of after the branch."""
-        both = self.projection(torch.cat([branched, next_branched]))
-        return torch.tanh(self.head(torch.cat(both.chunk(2), dim=-1)))
+        return self.infer_projected(*self.projection(torch.cat([branched, next_branched])).chunk(2))
+
+    def infer_projected(self, projected: Projected, next_projected: Projected) -> Actions:
+        """The same from features that are projected already."""
+        return torch.tanh(self.head(torch.cat([projected, next_projected], dim=-1)))
 
 
 def initialize(module: nn.Module, delta: bool = True) -> None:

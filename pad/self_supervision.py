@@ -44,6 +44,12 @@ def self_supervised_loss_on_windows(
         return features
 
     stride = math.prod(agent.config.encoder.strides)
+    # Few places and many draws: what is drawn twice is encoded and projected once.
+    once, index = windows.unique()
+    linear, *normalize = head.projection
     with autocast(precision, agent.device):
-        branched = flatten(encode_windows(encode, stride, images, windows)).float()
-    return inverse_dynamics_loss(head.infer(*branched.chunk(2)), action)
+        projected = linear(flatten(encode_windows(encode, stride, images, once))).float()
+    for layer in normalize:
+        projected = layer(projected)
+    projected = projected.index_select(0, index.to(action.device))
+    return inverse_dynamics_loss(head.infer_projected(*projected.chunk(2)), action)

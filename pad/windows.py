@@ -37,6 +37,11 @@ class Windows:
     def __len__(self) -> int:
         return len(self.image)
 
+    def unique(self) -> "tuple[Windows, Indices]":
+        """Each window once, and for each of the present ones its number among those."""
+        rows, index = torch.stack([self.image, self.top, self.left], 1).unique(dim=0, return_inverse=True)
+        return Windows(*rows.unbind(1), self.size), index
+
     def cut(self, images: Tensor) -> Tensor:
         """The windows themselves: (window, channels, size, size) of images (batch, channels, height, width)."""
         windows = images.unfold(2, self.size, 1).unfold(3, self.size, 1)
