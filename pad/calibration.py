@@ -1,22 +1,49 @@
-"""What the self-supervised loss is like where the agent was trained, measured on the agent as it is."""
+"""What the self-supervised loss and the features are like where a policy was trained, measured on it as it is."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
-from pad.adaptation import FrozenPolicy, MeasuredPolicy
 from pad.agent import Agent
+from pad.deployment import FrozenPolicy, Model, as_model
 from pad.evaluation import run_episode
 from pad.gate import Calibration
+from pad.types import Metrics
 
 
-def calibrate(agent: Agent, env: gym.Env, seeds: Sequence[int]) -> Calibration:
+class _Recording:
+    """A frozen policy that notes the loss of each transition and its features."""
+
+    def __init__(self, model: Model) -> None:
+        self._model, self._policy = model, FrozenPolicy(model)
+        self.losses: list[float] = []
+        self.channels: list[np.ndarray] = []
+
+    def reset(self) -> None:
+        self.losses, self.channels = [], []
+
+    def act(self, obs: Any) -> Any:
+        return self._policy.act(obs)
+
+    def observe(self, obs: Any, action: Any, next_obs: Any) -> Metrics:
+        loss, channels = self._model.look(self._model.transition(obs, action, next_obs))
+        self.losses.append(loss)
+        self.channels.append(channels)
+        return {}
+
+
+def calibrate(policy: Agent | Model, env: gym.Env, seeds: Sequence[int]) -> Calibration:
     """From one episode of the training environment for each seed.
 
     Raises:
-        ValueError: when the agent has no self-supervised head.
+        ValueError: when the policy has no self-supervised head.
     """
-    if agent.inverse_dynamics is None:
-        raise ValueError("this agent was trained without a self-supervised head: there is nothing to calibrate")
-    policy = MeasuredPolicy(FrozenPolicy(agent))
-    return Calibration.of([run_episode(env, policy, seed).self_supervised_loss for seed in seeds])
+    recording = _Recording(as_model(policy))
+    losses, channels = [], []
+    for seed in seeds:
+        run_episode(env, recording, seed)
+        losses.append(recording.losses)
+        channels.append(np.array(recording.channels))
+    return Calibration.of(losses, channels)

@@ -75,7 +75,7 @@ def save_checkpoint(
     if train_state is not None:
         torch.save(dict(train_state), fresh / "train_state.pt")
     for path in fresh.iterdir():
-        _sync(path)
+        sync(path)
     _replace(fresh, folder)
 
 
@@ -86,11 +86,12 @@ def _replace(fresh: Path, folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     fresh.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make sure that a file, or what a folder lists, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -189,7 +190,7 @@ def write_calibration(folder: Path, calibration: Calibration) -> None:
     description = {**_read_description(path), "calibration": settings.to_dict(calibration)}
     fresh = path.with_name(".config.yaml.new")
     fresh.write_text(yaml.safe_dump(description, sort_keys=False))
-    _sync(fresh)
+    sync(fresh)
     fresh.replace(path)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pad.agent import Agent
+from pad.encoder import Projection
 from pad.losses import inverse_dynamics_loss
 from pad.precision import Precision, autocast
 from pad.types import Actions, Batch, Scalar, Sources
@@ -46,7 +47,9 @@ def self_supervised_loss_on_windows(
     stride = math.prod(agent.config.encoder.strides)
     # Few places and many draws: what is drawn twice is encoded and projected once.
     once, index = windows.unique()
-    linear, *normalize = head.projection
+    projection = head.projection
+    assert isinstance(projection, Projection)
+    linear, *normalize = projection
     with autocast(precision, agent.device):
         projected = linear(flatten(encode_windows(encode, stride, images, once))).float()
     for layer in normalize:

@@ -25,7 +25,7 @@ Flags = Bool[Tensor, " batch"]
 Indices = Int64[Tensor, " batch"]
 Scalar = Float[Tensor, ""]
 
-Metrics = dict[str, float]
+Metrics = dict[str, float | int]
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ class Windows:
     def unique(self) -> "tuple[Windows, Indices]":
         """Each window once, and for each of the present ones its number among those."""
         rows, index = torch.stack([self.image, self.top, self.left], 1).unique(dim=0, return_inverse=True)
-        return Windows(*rows.unbind(1), self.size), index
+        image, top, left = rows.unbind(1)
+        return Windows(image, top, left, self.size), index
 
     def cut(self, images: Tensor) -> Tensor:
         """The windows themselves: (window, channels, size, size) of images (batch, channels, height, width)."""

@@ -25,8 +25,8 @@ from episodes import Arm, default_workers, hardware, run_arms
 
 import envs
 from pad import settings
-from pad.adaptation import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
 from pad.agent import Agent, AgentConfig
+from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
 from pad.encoder import EncoderConfig
 from pad.memory import keep_pages
 from pad.precision import Precision, resolve

@@ -9,6 +9,7 @@ checkpoint's config.yaml.
 import sys
 
 import cli
+import torch
 
 import envs
 from pad import settings
@@ -27,6 +28,7 @@ def main() -> None:
         if len(sys.argv) != 2:
             raise cli.BadInput(f"calibrate.py takes one checkpoint, got {len(sys.argv) - 1} arguments")
         return
+    torch.set_num_threads(1)  # two beside a busy process are many times slower than one
     folder = find_checkpoint(sys.argv[1])
     loaded, before = load_checkpoint(folder), identity(folder)
     if not loaded.env:

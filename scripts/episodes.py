@@ -12,9 +12,9 @@ import joblib
 import torch
 
 import envs
-from pad.adaptation import AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy
 from pad.agent import Agent
 from pad.checkpoint import load_checkpoint
+from pad.deployment import AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy
 from pad.evaluation import Episode, run_episode
 from pad.memory import keep_pages
 from pad.seeding import episode_seed

@@ -21,8 +21,8 @@ from figures import draw_comparison
 
 import envs
 from pad import settings
-from pad.adaptation import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
 from pad.checkpoint import Checkpoint, load_checkpoint
+from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
 from pad.evaluation import Comparison, Episode, compare, mean_interval, steps_per_second
 from pad.precision import resolve
 from pad.tracking import Tracker, TrackingConfig, progress_bar, say

@@ -18,8 +18,8 @@ from episodes import Arm, default_workers, hardware, run_arms
 
 import envs
 from pad import settings
-from pad.adaptation import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
 from pad.checkpoint import load_checkpoint
+from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
 from pad.evaluation import Interval, compare
 from pad.tracking import progress_bar, say
 

@@ -6,23 +6,38 @@ import pytest
 import torch
 from conftest import SMALL, make_agent
 
-from pad.adaptation import (
+from pad.deployment import (
     ADAPTATIONS,
+    NO_GUARDS,
     AdaptationConfig,
     AdaptivePolicy,
     FrozenPolicy,
     MeasuredPolicy,
-    measure_loss,
+    as_model,
 )
 from pad.gate import Calibration
 from pad.self_supervision import self_supervised_loss, self_supervised_loss_on_windows
 from pad.types import Batch, Policy
 
 COLOR = AdaptationConfig(
-    moves="color", learning_rate=1e-2, batch_size=4, memory=8, transitions=None, crop_grid="pixel", gate=None
+    moves="color", learning_rate=1e-2, batch_size=4, memory=8, transitions=None, crop_grid="pixel", guards=NO_GUARDS
 )
 CONVOLUTIONS = dataclasses.replace(COLOR, moves="convolutions", learning_rate=1e-3)
 PAPER = dataclasses.replace(ADAPTATIONS["paper"], batch_size=4)
+
+
+def gated(config):
+    return dataclasses.replace(config, guards=dataclasses.replace(NO_GUARDS, gate=1.0))
+
+
+def measure_loss(agent, *transition) -> float:
+    model = as_model(agent)
+    return model.measure(model.transition(*transition))
+
+
+def draw(policy):
+    learner = policy._learner
+    return policy.model.draw(learner._memory, learner._picks(), learner.config, learner._generator)
 
 
 def fingerprint(agent) -> dict[str, torch.Tensor]:
@@ -36,27 +51,27 @@ def moved(agent, before) -> set[str]:
 @pytest.mark.parametrize("config", [COLOR, CONVOLUTIONS, dataclasses.replace(CONVOLUTIONS, optimizer="sgd")])
 def test_adaptation_moves_the_encoder_and_nothing_else(agent, transition, config):
     policy = AdaptivePolicy(agent, config)
-    before = fingerprint(policy.agent)
+    before = fingerprint(policy.model.agent)
     policy.observe(*transition)
-    names = moved(policy.agent, before)
+    names = moved(policy.model.agent, before)
     assert names == set(policy.parameter_names)
     assert all(name.startswith("encoder.") for name in names)
 
 
 def test_the_authors_setting_moves_head_and_branch_too(agent, transition):
     policy = AdaptivePolicy(agent, PAPER)
-    before = fingerprint(policy.agent)
+    before = fingerprint(policy.model.agent)
     policy.observe(*transition)
-    parts = {name.split(".")[0] for name in moved(policy.agent, before)}
+    parts = {name.split(".")[0] for name in moved(policy.model.agent, before)}
     assert parts == {"encoder", "inverse_dynamics"}
-    assert "encoder.color_matrix" not in moved(policy.agent, before)
+    assert "encoder.color_matrix" not in moved(policy.model.agent, before)
 
 
 def test_only_the_first_layers_move_when_told_so(agent, transition):
     policy = AdaptivePolicy(agent, dataclasses.replace(CONVOLUTIONS, layers=1))
-    before = fingerprint(policy.agent)
+    before = fingerprint(policy.model.agent)
     policy.observe(*transition)
-    assert moved(policy.agent, before) == {"encoder.convolutions.0.weight", "encoder.convolutions.0.bias"}
+    assert moved(policy.model.agent, before) == {"encoder.convolutions.0.weight", "encoder.convolutions.0.bias"}
 
 
 @pytest.mark.parametrize("config", [COLOR, CONVOLUTIONS, PAPER])
@@ -83,32 +98,33 @@ def test_a_new_episode_brings_back_weights_optimizer_and_draws(agent, transition
         runs.append([policy.observe(*transition)["self_supervised_loss"] for _ in range(5)])
     assert runs[0] == runs[1]
     policy.reset()
-    assert not moved(policy.agent, fingerprint(agent))
+    assert not moved(policy.model.agent, fingerprint(agent))
 
 
 def test_a_policy_that_never_resets_goes_on_until_it_is_restored(agent, transition):
     policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, reset="never"))
     policy.observe(*transition)
     policy.reset()
-    assert moved(policy.agent, fingerprint(agent))
+    assert moved(policy.model.agent, fingerprint(agent))
     policy.restore()
-    assert not moved(policy.agent, fingerprint(agent))
+    assert not moved(policy.model.agent, fingerprint(agent))
 
 
 def test_behind_a_shut_gate_nothing_moves_and_behind_an_open_one_it_does(agent, transition):
     loss = measure_loss(agent, *transition)
     for usual_loss, updates in ((2 * loss, 0), (loss / 2, 1)):
         agent.calibration = Calibration(loss, usual_loss, 1)
-        policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, gate=1.0))
+        policy = AdaptivePolicy(agent, gated(COLOR))
         metrics = policy.observe(*transition)
-        assert metrics == {"self_supervised_loss": pytest.approx(loss), "updates": updates}
-        assert bool(moved(policy.agent, fingerprint(agent))) == bool(updates)
+        assert metrics["self_supervised_loss"] == pytest.approx(loss)
+        assert metrics["updates"] == updates
+        assert bool(moved(policy.model.agent, fingerprint(agent))) == bool(updates)
 
 
 def test_a_gate_shuts_when_adaptation_has_brought_the_loss_down(agent, transition):
     loss = measure_loss(agent, *transition)
     agent.calibration = Calibration(loss, 0.6 * loss, 1)
-    policy = AdaptivePolicy(agent, dataclasses.replace(CONVOLUTIONS, gate=1.0, batch_size=16, memory=1))
+    policy = AdaptivePolicy(agent, gated(dataclasses.replace(CONVOLUTIONS, batch_size=16, memory=1)))
     updates = [policy.observe(*transition)["updates"] for _ in range(60)]
     assert updates[0] == 1
     assert updates[-1] == 0
@@ -117,14 +133,14 @@ def test_a_gate_shuts_when_adaptation_has_brought_the_loss_down(agent, transitio
 def test_what_a_shut_gate_saw_is_remembered(agent, transition):
     loss = measure_loss(agent, *transition)
     agent.calibration = Calibration(loss, 2 * loss, 1)
-    policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, gate=1.0))
+    policy = AdaptivePolicy(agent, gated(COLOR))
     policy.observe(*transition)
-    assert len(policy._memory) == 1
+    assert len(policy._learner._memory) == 1
 
 
 def test_a_gate_without_calibration_is_refused(agent):
     with pytest.raises(ValueError, match="no calibration for a gate"):
-        AdaptivePolicy(agent, dataclasses.replace(COLOR, gate=1.0))
+        AdaptivePolicy(agent, gated(COLOR))
 
 
 def test_the_newest_transition_is_always_among_those_learned_from(agent, transition):
@@ -132,7 +148,7 @@ def test_the_newest_transition_is_always_among_those_learned_from(agent, transit
     obs, _action, next_obs = transition
     for number in range(20):
         policy.observe(obs, np.full(2, number / 20, np.float32), next_obs)
-        assert policy._draw().action[0, 0].item() == pytest.approx(number / 20)
+        assert draw(policy).action[0, 0].item() == pytest.approx(number / 20)
 
 
 def test_crops_are_shared_out_among_as_many_transitions_as_are_asked_for(agent, transition):
@@ -141,7 +157,7 @@ def test_crops_are_shared_out_among_as_many_transitions_as_are_asked_for(agent, 
     for number in range(60):
         policy.observe(obs, np.full(2, number / 60, np.float32), next_obs)
     for _ in range(20):
-        actions, counts = policy._draw().action[:, 0].unique(return_counts=True)
+        actions, counts = draw(policy).action[:, 0].unique(return_counts=True)
         assert len(actions) <= 3
         assert actions.max() == pytest.approx(59 / 60)
         assert set(counts.tolist()) <= {4, 8, 12}
@@ -152,7 +168,7 @@ def test_a_memory_of_one_is_the_newest_transition_alone(agent, transition):
     obs, action, next_obs = transition
     policy.observe(obs, -action, next_obs)
     policy.observe(obs, action, next_obs)
-    drawn = policy._draw().action.numpy()
+    drawn = draw(policy).action.numpy()
     assert (drawn == action).all()
 
 
@@ -160,7 +176,7 @@ def test_observations_of_one_transition_are_cropped_independently(agent):
     config = dataclasses.replace(COLOR, batch_size=32, memory=1)
     policy = AdaptivePolicy(agent, config)
     policy.observe(*[np.zeros(shape, kind) for shape, kind in (((9, 24, 24), "u1"), (2, "f4"), ((9, 24, 24), "u1"))])
-    windows = policy._draw().windows
+    windows = draw(policy).windows
     assert windows.image.tolist() == [0] * 32 + [1] * 32
     assert set(windows.top.tolist()) == set(windows.left.tolist()) == set(range(5))
     assert (windows.top[:32] != windows.top[32:]).any()
@@ -169,7 +185,7 @@ def test_observations_of_one_transition_are_cropped_independently(agent):
 def test_crops_on_the_strides_grid_begin_at_its_multiples(agent, transition):
     policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, batch_size=32, crop_grid="stride"))
     policy.observe(*transition)
-    windows = policy._draw().windows
+    windows = draw(policy).windows
     assert set(windows.top.tolist()) == set(windows.left.tolist()) == {0, 2, 4}
 
 
@@ -178,14 +194,14 @@ def test_crops_on_the_strides_grid_begin_at_its_multiples(agent, transition):
 def test_the_loss_and_its_gradients_are_those_of_the_crops(agent, transition, config, grid):
     obs, action, next_obs = transition
     policy = AdaptivePolicy(agent, dataclasses.replace(config, batch_size=32, crop_grid=grid))
-    policy._memory.extend((torch.tensor(obs), torch.tensor(action) * scale, torch.tensor(next_obs)) for scale in (1, 0))
-    drawn = policy._draw()
-    moving = list(policy._moving.values())
+    policy._learner._memory.extend(policy.model.transition(obs, action * scale, next_obs) for scale in (1, 0))
+    drawn = draw(policy)
+    moving = list(policy._learner.moving.values())
     crops = drawn.windows.cut(drawn.images)
     unused = torch.zeros(32)
-    plain = self_supervised_loss(policy.agent, Batch(crops[:32], drawn.action, unused, unused.bool(), crops[32:]))
+    plain = self_supervised_loss(policy.model.agent, Batch(crops[:32], drawn.action, unused, unused.bool(), crops[32:]))
     expected = torch.autograd.grad(plain, moving)
-    loss = self_supervised_loss_on_windows(policy.agent, drawn.images, drawn.windows, drawn.action)
+    loss = self_supervised_loss_on_windows(policy.model.agent, drawn.images, drawn.windows, drawn.action)
     torch.testing.assert_close(loss, plain)
     torch.testing.assert_close(torch.autograd.grad(loss, moving), expected, rtol=1e-4, atol=1e-6)
 
@@ -200,34 +216,34 @@ def test_a_step_of_the_authors_setting_equals_the_one_written_out(agent, transit
     moving = {n: p for n, p in networks.agent.named_parameters() if n in policy.parameter_names}
     optimizer = torch.optim.Adam(moving.values(), lr=policy.config.learning_rate)
     drawn: list = []
-    draw = policy._draw
-    policy._draw = lambda: drawn.append(draw()) or drawn[-1]
+    draws = policy.model.draw
+    policy.model.draw = lambda *arguments: drawn.append(draws(*arguments)) or drawn[-1]
     loss = policy.observe(*transition)["self_supervised_loss"]
     tensors = tuple(torch.tensor(part) for part in transition)
     expected = plain.adaptation_step(networks, optimizer, tensors, drawn[0].windows.top, drawn[0].windows.left)
     assert loss == pytest.approx(expected, rel=1e-4)
     for name, parameter in moving.items():
-        ours, theirs = policy._moving[name].grad, parameter.grad
+        ours, theirs = policy._learner.moving[name].grad, parameter.grad
         assert (ours - theirs).norm() <= 1e-3 * theirs.norm() + 1e-7, name
 
 
 def test_a_saved_state_is_not_touched_by_who_goes_on_from_it(agent, transition):
     first, second = AdaptivePolicy(agent, CONVOLUTIONS), AdaptivePolicy(agent, CONVOLUTIONS)
     first.observe(*transition)
-    saved = first.state_dict()
-    second.load_state_dict(saved)
+    saved = first.snapshot()
+    second.restore(saved)
     second.observe(*transition)
     third = AdaptivePolicy(agent, CONVOLUTIONS)
-    third.load_state_dict(saved)
-    assert third._optimizer.state_dict()["state"][0]["step"] == 1
+    third.restore(saved)
+    assert third._learner._optimizer.state_dict()["state"][0]["step"] == 1
 
 
 def test_a_loop_that_uses_its_arrays_again_does_not_rewrite_the_memory(agent, transition):
     policy, (obs, action, next_obs) = AdaptivePolicy(agent, COLOR), transition
     policy.observe(obs, action, next_obs)
-    kept = policy._memory[0][0].clone()
+    kept = policy._learner._memory[0].obs.pictures[0].clone()
     obs[:] = 0
-    assert policy._memory[0][0].equal(kept)
+    assert policy._learner._memory[0].obs.pictures[0].equal(kept)
 
 
 def test_an_observation_of_another_shape_is_refused(agent, transition):
@@ -239,7 +255,7 @@ def test_an_observation_of_another_shape_is_refused(agent, transition):
 def test_adapted_state_can_be_saved_and_gone_on_with(agent, transition):
     first, second = AdaptivePolicy(agent, CONVOLUTIONS), AdaptivePolicy(agent, CONVOLUTIONS)
     first.observe(*transition)
-    second.load_state_dict(first.state_dict())
+    second.restore(first.snapshot())
     assert (first.act(transition[0]) == second.act(transition[0])).all()
 
 
@@ -257,7 +273,7 @@ def test_measuring_changes_nothing_and_is_the_same_for_both_policies(agent, tran
     loss = measured.observe(*transition)["self_supervised_loss"]
     assert loss == frozen["self_supervised_loss"]  # before the first update both are the trained agent
     plain.observe(*transition)
-    assert not moved(inner.agent, fingerprint(plain.agent))
+    assert not moved(inner.model.agent, fingerprint(plain.model.agent))
     assert (measured.act(transition[0]) == plain.act(transition[0])).all()
 
 
@@ -278,7 +294,6 @@ def test_an_agent_without_a_head_cannot_adapt():
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"learning_rate": -1.0}, "learning_rate must be positive, got -1.0"),
         ({"learning_rate": float("nan")}, "learning_rate"),
-        ({"gate": 0.0}, "gate must be positive or None, got 0.0"),
         ({"layers": 2}, "goes with moves=convolutions"),
     ],
 )

@@ -6,7 +6,7 @@ from conftest import SMALL  # noqa: F401  # puts the scripts' settings under the
 
 import envs
 from pad import settings
-from pad.adaptation import AdaptationConfig
+from pad.deployment import AdaptationConfig
 
 ROOT = Path(__file__).parents[1]
 

@@ -3,7 +3,7 @@ import pytest
 from conftest import make_agent
 from gradient_env import make_gradient_env
 
-from pad.adaptation import AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy
+from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy
 from pad.evaluation import Episode, compare, mean_interval, run_episode, steps_per_second
 from pad.seeding import episode_seed, training_seed
 from pad.video import compose, write_video
@@ -17,7 +17,7 @@ def test_an_episode_is_the_sum_of_its_rewards_and_the_same_each_time(agent):
 
 
 def test_an_adapted_episode_does_not_depend_on_those_before_it(agent):
-    policy = AdaptivePolicy(agent, AdaptationConfig(batch_size=4, gate=None))
+    policy = AdaptivePolicy(agent, AdaptationConfig(batch_size=4, guards=NO_GUARDS))
     alone = run_episode(make_gradient_env(), policy, 3)
     run_episode(make_gradient_env(), policy, 4)
     again = run_episode(make_gradient_env(), policy, 3)
@@ -97,7 +97,7 @@ def test_speed_counts_all_steps_over_all_seconds():
 
 def test_the_video_shows_both_arms_with_their_curves(tmp_path):
     agent = make_agent()
-    ungated = AdaptationConfig(gate=None)
+    ungated = AdaptationConfig(guards=NO_GUARDS)
     arms = {
         "frozen": run_episode(make_gradient_env(), MeasuredPolicy(FrozenPolicy(agent)), 3, record=True),
         "adapting": run_episode(make_gradient_env(), AdaptivePolicy(agent, ungated), 3, record=True),

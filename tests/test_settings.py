@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from pad import settings
-from pad.adaptation import AdaptationConfig
 from pad.agent import AgentConfig
+from pad.deployment import AdaptationConfig
 from pad.training import TrainingConfig
 
 

@@ -13,9 +13,9 @@ import torch
 from conftest import SMALL, make_agent
 from gradient_env import make_gradient_env
 
-from pad.adaptation import FrozenPolicy
 from pad.checkpoint import Checkpoint, load_checkpoint
 from pad.cloning import CloneConfig
+from pad.deployment import FrozenPolicy
 from pad.evaluation import run_episode
 from pad.expert import ExpertConfig
 from pad.sac import SACConfig

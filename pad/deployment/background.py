@@ -1,0 +1,148 @@
+"""Learning in a thread of its own, so that the control loop never waits for it."""
+
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from pad.deployment.budget import Budget
+from pad.deployment.learner import Learner, Weights
+from pad.deployment.model import Transition
+from pad.types import Metrics
+
+T = TypeVar("T")
+PENDING = 4
+"""Transitions that may wait; of more, the oldest are dropped."""
+
+
+class Background:
+    """Feeds a learner with transitions, as fast as it takes them.
+
+    `newest` are the weights to act with. PyTorch computes outside Python's global lock, so the
+    thread that acts hardly notices.
+    """
+
+    def __init__(self, learner: Learner, budget: Budget) -> None:
+        self._shared = _Shared(learner, budget)
+        self._thread = threading.Thread(target=_work, args=(self._shared,), name="pad-adaptation", daemon=True)
+        self._thread.start()
+        # The thread knows nothing of this object, and ends with it.
+        self._finalizer = weakref.finalize(self, self._shared.stop)
+
+    @property
+    def newest(self) -> Weights:
+        return self._shared.newest
+
+    @property
+    def dropped(self) -> int:
+        """Transitions that came too fast to be learned from."""
+        return self._shared.dropped
+
+    def submit(self, transition: Transition) -> Metrics:
+        """Hand over one transition; returns at once, with what has been measured since the last call.
+
+        Raises:
+            RuntimeError: when the learner failed on its very first step; later failures only end the learning.
+        """
+        shared = self._shared
+        if shared.error is not None:
+            raise RuntimeError("adaptation in the background failed") from shared.error
+        if not self._thread.is_alive():
+            return {"updates": 0}
+        with shared.lock:
+            if len(shared.waiting) == PENDING:
+                shared.waiting.popleft()
+                shared.dropped += 1
+            shared.waiting.append((transition, time.perf_counter()))
+            measured, shared.measured = shared.measured, {"updates": 0}
+        shared.wake.set()
+        return measured
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call something between two steps of the learner; what waits is forgotten."""
+        shared = self._shared
+        with shared.lock:
+            shared.waiting.clear()
+        with shared.learning:
+            result = function()
+            shared.newest = shared.learner.weights
+            with shared.lock:
+                shared.waiting.clear()
+                shared.measured = {"updates": 0}
+        return result
+
+    def drain(self, timeout: float = 60.0) -> None:
+        """Wait until nothing waits to be learned from.
+
+        Raises:
+            TimeoutError: when that takes longer.
+        """
+        if not self._shared.idle.wait(timeout):
+            raise TimeoutError(f"adaptation is still busy after {timeout} seconds")
+
+    def report(self) -> Metrics:
+        """Gradient steps so far and a second, and the age of the weights in use in seconds."""
+        shared = self._shared
+        seconds = time.perf_counter() - shared.started
+        age = time.perf_counter() - shared.newest_since
+        return {
+            "updates": shared.updates,
+            "updates_per_second": shared.updates / max(seconds, 1e-9),
+            "weights_age_seconds": age,
+        }
+
+    def close(self) -> None:
+        """End the thread, after the step that it is in."""
+        self._finalizer()
+        self._thread.join(timeout=60)
+
+
+class _Shared:
+    """What the control loop and the learning thread both know."""
+
+    def __init__(self, learner: Learner, budget: Budget) -> None:
+        self.learner, self.budget = learner, budget
+        self.newest: Weights = learner.weights
+        self.waiting: deque[tuple[Transition, float]] = deque()
+        self.measured: Metrics = {"updates": 0}
+        self.lock, self.learning = threading.Lock(), threading.Lock()
+        self.wake, self.idle = threading.Event(), threading.Event()
+        self.idle.set()
+        self.stopped = False
+        self.dropped = self.updates = 0
+        self.started = self.newest_since = time.perf_counter()
+        self.error: BaseException | None = None
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.wake.set()
+
+
+def _work(shared: _Shared) -> None:
+    while not shared.stopped:
+        shared.wake.wait()
+        with shared.learning:
+            with shared.lock:
+                if not shared.waiting:
+                    shared.wake.clear()
+                    shared.idle.set()
+                    if shared.stopped:
+                        shared.wake.set()
+                    continue
+                shared.idle.clear()
+                transition, arrived = shared.waiting.popleft()
+            try:
+                with shared.budget.spending():
+                    metrics = shared.learner.learn(transition)
+            except BaseException as error:  # told to the control loop
+                shared.error = error
+                shared.idle.set()
+                return
+            if shared.learner.weights is not shared.newest:
+                shared.newest, shared.newest_since = shared.learner.weights, arrived
+            with shared.lock:
+                done = metrics.pop("updates", 0)
+                shared.updates += int(done)
+                shared.measured = {**shared.measured, **metrics, "updates": shared.measured["updates"] + done}

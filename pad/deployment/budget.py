@@ -1,0 +1,57 @@
+"""How much learning fits beside a control loop."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SAVED = 20
+"""Transitions whose unspent time is kept for a step that takes longer."""
+
+
+class Budget:
+    """Says before each moment of learning whether there is time for it. What is over the budget is left out.
+
+    Args:
+        milliseconds: of learning for each observed transition, on average; None for any number.
+        updates_per_second: moments of learning a second at most; None for any number.
+        clock: seconds.
+
+    Raises:
+        ValueError: when a number is not positive.
+    """
+
+    def __init__(
+        self,
+        milliseconds: float | None = None,
+        updates_per_second: float | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        for name, value in (("milliseconds", milliseconds), ("updates_per_second", updates_per_second)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive or None, got {value}")
+        self._milliseconds, self._rate, self._clock = milliseconds, updates_per_second, clock
+        self._unspent, self._next = 0.0, -float("inf")
+
+    def allows(self) -> bool:
+        """Whether to learn now; a yes counts as done."""
+        if self._milliseconds is not None and self._unspent < 0:
+            return False
+        if self._rate is None:
+            return True
+        now = self._clock()
+        if now < self._next:
+            return False
+        # Late by less than a period: the next one may come early by as much, so that the rate is kept.
+        self._next = max(self._next, now - 1 / self._rate) + 1 / self._rate
+        return True
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """Around whatever is done with one transition; its time is taken off."""
+        started = self._clock()
+        try:
+            yield
+        finally:
+            if self._milliseconds is not None:
+                self._unspent += self._milliseconds - 1e3 * (self._clock() - started)
+                self._unspent = min(self._unspent, SAVED * self._milliseconds)

@@ -1,0 +1,81 @@
+"""How the pixels of an observation are laid out: declared by whoever deploys, never guessed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Observation = Any
+"""An array of pixels, or a mapping of names to arrays, some of them pixels."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One picture, or some successive ones stacked on channels, in an observation."""
+
+    shape: tuple[int, int, int]
+    """As in the observation."""
+    key: str | None = None
+    """Its name in an observation of several entries; None where the observation is the picture."""
+    layout: Literal["CHW", "HWC"] = "CHW"
+    """Channels, height, width; or channels last."""
+    dtype: str = "uint8"
+    low: float = 0.0
+    """Value of black."""
+    high: float = 255.0
+    """Value of white."""
+    frame_channels: int = 3
+    """Channels of a single frame."""
+
+    def __post_init__(self) -> None:
+        if self.channels % self.frame_channels or min(self.shape) < 1:
+            raise ValueError(f"{self.layout} shape {self.shape} does not hold whole frames of {self.frame_channels}")
+        if not self.high > self.low:
+            raise ValueError(f"high must exceed low, got {self.high} and {self.low}")
+        np.dtype(self.dtype)
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0 if self.layout == "CHW" else 2]
+
+    def pick(self, obs: Observation) -> Any:
+        """This camera's entry of an observation, whatever it is.
+
+        Raises:
+            TypeError: when the observation is not of the declared kind.
+        """
+        if self.key is None:
+            return obs
+        if not isinstance(obs, Mapping) or self.key not in obs:
+            found = f"keys {sorted(map(str, obs))}" if isinstance(obs, Mapping) else type(obs).__name__
+            raise TypeError(f"observation must map {self.key!r} to pixels, got {found}")
+        return obs[self.key]
+
+    def fault(self, pixels: Any) -> str | None:
+        """Why these are no pixels of this camera: `type`, `shape`, `dtype`; None when they are."""
+        if not isinstance(pixels, np.ndarray):
+            return "type"
+        if pixels.shape != self.shape:
+            return "shape"
+        return None if pixels.dtype == np.dtype(self.dtype) else "dtype"
+
+    def checked(self, obs: Observation) -> np.ndarray:
+        """Its pixels.
+
+        Raises:
+            TypeError: when they are no array, or the observation is not of the declared kind.
+            ValueError: when they have another shape or dtype than declared.
+        """
+        pixels = self.pick(obs)
+        fault = self.fault(pixels)
+        if fault is None:
+            return pixels
+        name = "observation" if self.key is None else f"observation {self.key!r}"
+        if fault == "type":
+            raise TypeError(f"{name} must be a numpy array, got {type(pixels).__name__}")
+        raise ValueError(f"{name} must be {self.dtype} {self.shape}, got {pixels.dtype} {pixels.shape}")
+
+    def channels_first(self, pixels: np.ndarray) -> np.ndarray:
+        """A view with channels before height and width."""
+        return pixels if self.layout == "CHW" else pixels.transpose(2, 0, 1)

@@ -1,0 +1,122 @@
+"""How a deployed policy learns, and what keeps it from harm."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from pad.precision import Precision
+
+Moves = Literal["color", "convolutions", "convolutions_and_head"]
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """Guards around the learning of a deployed policy; each can be switched off by None (False, 0)."""
+
+    frames: bool = True
+    """Act on the last valid observation in place of one that no working camera sends, and learn from neither."""
+    gate: float | None = 1.0
+    """When to learn: only while the running self-supervised loss exceeds this many times the usual one of training."""
+    gate_features: float | None = 1.0
+    """And only while the features' running distance from those of training exceeds this many times the usual one."""
+    trial: int | None = 8
+    """What to accept: new weights are first tried beside those in use for this many decisions, and taken over only if
+    they infer the actions of these transitions, which they have not learned from, better."""
+    action_jump: float | None = 0.5
+    """And only if their actions differ by no more than this on average (root mean square; actions span -1 to 1)."""
+    drift: float | None = 0.5
+    """How far: largest distance from the trained weights, as a share of these weights' norm."""
+    pull: float = 0.0
+    """Share of the distance from the trained weights that each update gives back."""
+    average: float = 0.0
+    """Weight of the past in the running average of recent weights that is tried and used (0: the last ones)."""
+    explosion: float | None = 2.0
+    """When to give up on what was learned: the trained weights come back when those in use infer actions worse than
+    this many times the trained ones' loss."""
+    failures: int | None = 10
+    """After this many failed updates with no good one between them, nothing is learned any more."""
+
+    def __post_init__(self) -> None:
+        for name in ("gate", "gate_features", "trial", "action_jump", "drift", "explosion", "failures"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive or None, got {value}")
+        for name in ("pull", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if self.action_jump is not None and self.trial is None:
+            raise ValueError("action_jump is measured in a trial: give a trial too, or action_jump None")
+
+
+NO_GUARDS = GuardConfig(
+    frames=False, gate=None, gate_features=None, trial=None, action_jump=None, drift=None, explosion=None, failures=None
+)
+
+
+@dataclass(frozen=True)
+class AdaptationConfig:
+    """How the encoder keeps learning after deployment."""
+
+    moves: Moves = "color"
+    """What may learn. color: a matrix and an offset over the colours of each frame, before the convolutions.
+    convolutions: those that all heads share. convolutions_and_head: these and the self-supervised head and branch,
+    as the authors have it."""
+    layers: int | None = None
+    """With convolutions: only this many of the shared ones, from the first. Default: all."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 1e-2
+    batch_size: int = 32
+    """Random crops in each gradient step."""
+    crop_grid: Literal["pixel", "stride"] = "stride"
+    """Where crops may begin: anywhere, as the authors have it, or at multiples of the convolutions' stride. All crops
+    of a picture then share one encoding, so that many cost hardly more than one."""
+    memory: int = 64
+    """Recent transitions that the crops are drawn from; the newest is always among them. 1: the newest alone."""
+    transitions: int | None = 4
+    """How many of them each gradient step draws; its crops are shared out among them. None: one for each crop."""
+    every: int = 1
+    """Decisions between two moments of learning."""
+    updates: int = 1
+    """Gradient steps at each of them."""
+    precision: Precision = "float32"
+    """Number format of the convolutions while learning; acting is always in float32."""
+    reset: Literal["episode", "never"] = "episode"
+    """When the trained weights come back: at each new episode, or only when `restore` is called."""
+    guards: GuardConfig = field(default_factory=GuardConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "memory", "transitions", "every", "updates"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.layers is not None and (self.moves != "convolutions" or self.layers < 1):
+            raise ValueError(
+                f"layers must be at least 1 and goes with moves=convolutions, got {self.layers} with {self.moves}"
+            )
+
+
+ADAPTATIONS = MappingProxyType(
+    {
+        "default": AdaptationConfig(),
+        "unguarded": AdaptationConfig(guards=NO_GUARDS),
+        # Hansen et al. (2021): the newest transition under 32 crops, one Adam step, head and branch move too.
+        "paper": AdaptationConfig(
+            moves="convolutions_and_head",
+            optimizer="adam",
+            learning_rate=1e-3,
+            batch_size=32,
+            memory=1,
+            transitions=None,
+            crop_grid="pixel",
+            guards=NO_GUARDS,
+        ),
+    }
+)
+"""Named settings. `default` did best on validation shifts: see docs/adaptation.md."""
+
+
+def without_guards(config: AdaptationConfig) -> AdaptationConfig:
+    """The same learning with nothing to hold it."""
+    return dataclasses.replace(config, guards=NO_GUARDS)

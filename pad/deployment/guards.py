@@ -1,0 +1,179 @@
+"""Small guards around learning. Each can be used alone; each says why it acted.
+
+The gate, which says when to learn at all, is in `pad.gate`.
+"""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pad.deployment.camera import Camera, Observation
+
+CONSTANT = 0.01
+"""A frame whose values span no more than this share of the range shows nothing."""
+SUDDEN = 0.08
+"""A mean difference between successive frames below this share of the range is never sudden."""
+SUDDEN_FACTOR = 4.0
+"""Above that, sudden is what exceeds this many times the largest recent difference."""
+PATIENCE = 5
+"""Frames in a row that may be found sudden; then the scene is taken to be what it looks like."""
+RECENT = 32
+
+
+class FrameGuard:
+    """Tells observations of a working camera from others, by their pixels and those of the last valid one.
+
+    `fault` answers None, or why an observation is not valid: `type`, `shape`, `dtype` (not what was
+    declared), `not_finite`, `constant` (black, white, or any one colour), `sudden` (far from the frame
+    before, and the next one far from it again: noise, a shifted picture; a scene that changes and stays is
+    taken after one decision).
+    """
+
+    def __init__(self, cameras: Sequence[Camera]) -> None:
+        self._cameras = tuple(cameras)
+        self.reset()
+
+    def reset(self) -> None:
+        """A new episode begins: its first frame may look like anything."""
+        self._valid: list[np.ndarray] | None = None
+        self._doubted: list[np.ndarray] | None = None
+        self._differences: deque[float] = deque(maxlen=RECENT)
+        self._doubts = 0
+
+    def fault(self, obs: Observation) -> str | None:
+        """Why not to use an observation, the next one in the stream; None when it is valid."""
+        frames = []
+        for camera in self._cameras:
+            try:
+                pixels = camera.pick(obs)
+            except TypeError:
+                return "type"
+            if fault := camera.fault(pixels) or _blind(pixels, camera):
+                return fault
+            frames.append(_newest(pixels, camera))
+        return "sudden" if self._is_sudden(frames) else None
+
+    def _is_sudden(self, frames: list[np.ndarray]) -> bool:
+        if self._valid is None:
+            self._valid = frames
+            return False
+        difference = _difference(frames, self._valid)
+        limit = max(SUDDEN, SUDDEN_FACTOR * max(self._differences, default=math.inf))
+        if difference > limit and self._doubts < PATIENCE:
+            settled = self._doubted is not None and _difference(frames, self._doubted) <= limit
+            if not settled:
+                self._doubted, self._doubts = frames, self._doubts + 1
+                return True
+        if difference <= limit:  # a new scene says nothing about how fast scenes change
+            self._differences.append(difference)
+        self._valid, self._doubted, self._doubts = frames, None, 0
+        return False
+
+
+def _blind(pixels: np.ndarray, camera: Camera) -> str | None:
+    if not np.issubdtype(pixels.dtype, np.integer) and not np.isfinite(pixels).all():
+        return "not_finite"
+    seen = camera.channels_first(pixels)[:, ::2, ::2]
+    by_channel = seen.reshape(-1, camera.frame_channels, seen.shape[1] * seen.shape[2])
+    span = by_channel.max(2).astype(np.float64) - by_channel.min(2)
+    return "constant" if span.max(1).min() <= CONSTANT * (camera.high - camera.low) else None
+
+
+def _newest(pixels: np.ndarray, camera: Camera) -> np.ndarray:
+    """The last frame, coarsely, as shares of the range."""
+    frame = camera.channels_first(pixels)[-camera.frame_channels :, ::2, ::2]
+    return (frame.astype(np.float32) - camera.low) / (camera.high - camera.low)
+
+
+def _difference(frames: list[np.ndarray], others: list[np.ndarray]) -> float:
+    """Of the camera that differs most."""
+    return max(float(np.abs(a - b).mean()) for a, b in zip(frames, others, strict=True))
+
+
+class Trial:
+    """What to accept: new weights are measured beside those in use, on transitions that neither has learned from.
+
+    Args:
+        length: transitions in a trial.
+        action_jump: largest root mean square difference between the two's actions; None for any.
+    """
+
+    def __init__(self, length: int, action_jump: float | None) -> None:
+        self._length, self._action_jump = length, action_jump
+        self.reset()
+
+    def reset(self) -> None:
+        """A new trial begins."""
+        self._gain, self._jump, self._count = 0.0, 0.0, 0
+
+    def add(self, used_loss: float, tried_loss: float, used_action: np.ndarray, tried_action: np.ndarray) -> str | None:
+        """Take note of one transition; at the trial's end its verdict: `accepted`, `worse` or `action_jump`."""
+        self._gain += used_loss - tried_loss
+        self._jump += float(np.square(np.asarray(tried_action, float) - np.asarray(used_action, float)).mean())
+        self._count += 1
+        if self._count < self._length:
+            return None
+        gain, jump = self._gain, math.sqrt(self._jump / self._count)
+        self.reset()
+        if not gain > 0:  # nor if it is no number
+            return "worse"
+        return "action_jump" if self._action_jump is not None and jump > self._action_jump else "accepted"
+
+
+class DriftGuard:
+    """How far weights may move from the trained ones.
+
+    Args:
+        trained: the weights that count as home.
+        budget: largest distance, as a share of their norm; None for any.
+        pull: share of the distance that `hold` gives back each time.
+    """
+
+    def __init__(self, trained: Sequence[Tensor], budget: float | None, pull: float = 0.0) -> None:
+        self._trained, self._pull = list(trained), pull
+        norm = math.sqrt(sum(float(home.square().sum()) for home in self._trained))
+        self._largest = math.inf if budget is None else budget * norm
+        self._norm = norm
+
+    def distance(self, weights: Sequence[Tensor]) -> float:
+        """From the trained weights, as a share of their norm."""
+        return self._length(weights) / max(self._norm, 1e-12)
+
+    @torch.no_grad()
+    def hold(self, weights: Sequence[Tensor]) -> bool:
+        """Pull weights back in place, and hold them within the budget; says whether that was needed."""
+        keep = 1 - self._pull
+        length = keep * self._length(weights)
+        held = length > self._largest
+        if held:
+            keep *= self._largest / length
+        if keep < 1:
+            for moved, home in zip(weights, self._trained, strict=True):
+                moved.sub_(home).mul_(keep).add_(home)
+        return held
+
+    @torch.no_grad()
+    def _length(self, weights: Sequence[Tensor]) -> float:
+        squares = (float((w - h).square().sum()) for w, h in zip(weights, self._trained, strict=True))
+        return math.sqrt(sum(squares))
+
+
+class FailureGuard:
+    """When to give up: after so many failures with nothing good between them."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self.in_a_row = 0
+
+    def failed(self) -> bool:
+        """Take note of a failure; says whether it was one too many."""
+        self.in_a_row += 1
+        return self._limit is not None and self.in_a_row >= self._limit
+
+    def succeeded(self) -> None:
+        """Take note of something good."""
+        self.in_a_row = 0

@@ -1,0 +1,293 @@
+"""Learns from a stream of transitions, and says which weights to act with."""
+
+import math
+from collections import Counter, deque
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pad.deployment.config import AdaptationConfig
+from pad.deployment.guards import DriftGuard, FailureGuard, Trial
+from pad.deployment.model import Model, Seen, Transition
+from pad.gate import Gate, RunningLoss
+from pad.types import Metrics
+
+Weights = tuple[Tensor, ...]
+"""Values of what moves; never changed once they are in use."""
+CHECK_EVERY = 4
+"""Decisions between two comparisons with the trained weights."""
+
+
+class Features:
+    """Features of the newest observations, each computed once for the same weights."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._kept: deque[tuple[Seen, Weights, Tensor]] = deque(maxlen=6)
+
+    @torch.no_grad()
+    def of(self, seen: Seen, weights: Weights) -> Tensor:
+        """Those of an observation under `weights`, which the model must hold."""
+        for kept_seen, kept_weights, features in self._kept:
+            if kept_seen is seen and kept_weights is weights:
+                return features
+        features = self._model.encode(seen)
+        self._kept.append((seen, weights, features))
+        return features
+
+
+class Learner:
+    """Moves a copy of the weights by gradient steps, and takes it over when the guards allow it.
+
+    `weights` are those to act with: between two calls of `learn` the model holds them. What is learned is
+    `shadow`; with a trial, `tried` are weights of the shadow as they were when the trial began.
+
+    Args:
+        model: belongs to the learner, which moves it.
+        allowed: asked before learning at each decision whether there is time.
+    """
+
+    def __init__(
+        self, model: Model, config: AdaptationConfig, seed: int, allowed: Callable[[], bool] = lambda: True
+    ) -> None:
+        self.model, self.config, self._seed, self._allowed = model, config, seed, allowed
+        guards = config.guards
+        self._gate = make_gate(model, config)
+        model.network.requires_grad_(False)
+        self.moving = model.moving(config)
+        self._parameters = list(self.moving.values())
+        for parameter in self._parameters:
+            parameter.requires_grad_(True)
+        self.trained: Weights = tuple(parameter.detach().clone() for parameter in self._parameters)
+        self._drift = DriftGuard(self.trained, guards.drift, guards.pull)
+        self._trial = None if guards.trial is None else Trial(guards.trial, guards.action_jump)
+        self._failures = FailureGuard(guards.failures)
+        self.features = Features(model)
+        self.counts: Counter[str] = Counter()
+        self._worked = False
+        self.given_up = False
+        """Whether repeated failure has ended all learning."""
+        self.restore()
+
+    def reset(self) -> None:
+        """A new episode begins."""
+        if self._gate is not None:
+            self._gate.reset()
+        if self.config.reset == "episode":
+            self.restore()
+
+    def restore(self) -> None:
+        """Back to the trained weights, with a fresh optimizer and an empty memory."""
+        self._return_to(self.trained)
+        self._memory: deque[Transition] = deque(maxlen=self.config.memory)
+        # The same draws after every return, so an episode does not depend on those before it.
+        self._generator = torch.Generator().manual_seed(self._seed)
+        self._decisions = 0
+
+    def _return_to(self, weights: Weights) -> None:
+        """Go on learning from `weights`."""
+        self.weights = weights
+        self.shadow: Weights = tuple(weight.clone() for weight in weights)
+        self._averaged: Weights | None = None
+        self._tried: Weights | None = None
+        if self._trial is not None:
+            self._trial.reset()
+        self._used_loss, self._trained_loss = RunningLoss(), RunningLoss()
+        self._optimizer = self._make_optimizer()
+        self._hold(self.weights)
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        kind = torch.optim.Adam if self.config.optimizer == "adam" else torch.optim.SGD
+        return kind(self._parameters, lr=self.config.learning_rate, fused=True)
+
+    def _hold(self, weights: Weights) -> None:
+        for parameter, weight in zip(self._parameters, weights, strict=True):
+            parameter.data = weight
+
+    def learn(self, transition: Transition) -> Metrics:
+        """Learn from one transition, as far as the guards allow.
+
+        Returns:
+            `updates`, the gradient steps that were made, and `self_supervised_loss`: where a guard needs it that of
+            the transition itself under the weights in use, else that of what the last step learned from.
+        """
+        self._memory.append(transition)
+        self._decisions += 1
+        if self.given_up:
+            return {"updates": 0}
+        if self._gate is None and self._trial is None and self.config.guards.explosion is None:
+            return self._learn()
+        before, after = (self.features.of(seen, self.weights) for seen in (transition.obs, transition.next_obs))
+        loss = self._loss_between(before, transition, after)
+        measured: Metrics = {"self_supervised_loss": loss, "updates": 0}
+        if not math.isfinite(loss):
+            self._fail("not_finite")
+            return measured
+        if self._gate is not None and not self._gate.is_open(loss, self.model.channels(after)):
+            self.counts["gate"] += 1
+            return measured
+        if self._is_worse_than_trained(transition, loss):
+            self._fail("explosion")
+            return measured
+        self._try(transition, loss, after)
+        return {**measured, **self._learn(), "self_supervised_loss": loss}
+
+    @torch.no_grad()
+    def _loss_between(self, features: Tensor, transition: Transition, next_features: Tensor) -> float:
+        return self.model.loss_between(features, transition.action, next_features).item()
+
+    def _under(self, weights: Weights, transition: Transition) -> tuple[float, np.ndarray]:
+        """Loss and next action that other weights would give."""
+        self._hold(weights)
+        before, after = (self.features.of(seen, weights) for seen in (transition.obs, transition.next_obs))
+        loss, action = self._loss_between(before, transition, after), self._action(after, transition.next_obs)
+        self._hold(self.weights)
+        return loss, action
+
+    @torch.no_grad()
+    def _action(self, features: Tensor, seen: Seen) -> np.ndarray:
+        return np.asarray(self.model.act(features, seen))
+
+    def _is_worse_than_trained(self, transition: Transition, loss: float) -> bool:
+        factor = self.config.guards.explosion
+        if factor is None or self.weights is self.trained or self._decisions % CHECK_EVERY:
+            return False
+        trained_loss, _ = self._under(self.trained, transition)
+        return self._used_loss.add(loss) > factor * self._trained_loss.add(trained_loss)
+
+    def _try(self, transition: Transition, loss: float, features: Tensor) -> None:
+        if self._trial is None or self._tried is None:
+            return
+        tried_loss, tried_action = self._under(self._tried, transition)
+        verdict = self._trial.add(loss, tried_loss, self._action(features, transition.next_obs), tried_action)
+        if verdict == "accepted":
+            self.counts["accepted"] += 1
+            self._failures.succeeded()
+            self.weights, self._tried = self._tried, None
+            self._hold(self.weights)
+        elif verdict is not None:
+            self.counts[f"rejected_{verdict}"] += 1
+            self._return_to(self.weights)
+
+    def _learn(self) -> Metrics:
+        if self._decisions % self.config.every:
+            return {"updates": 0}
+        if not self._allowed():
+            self.counts["no_time"] += 1
+            return {"updates": 0}
+        loss = math.nan
+        for done in range(self.config.updates):
+            try:
+                loss = self._update()
+            except RuntimeError:  # whatever PyTorch says, memory that is used up included
+                if not self._worked:
+                    raise  # it never can
+                loss = math.nan
+            self._worked = True
+            if not math.isfinite(loss):
+                self._fail("not_finite")
+                return {"updates": done}
+        if self._trial is None:
+            self._failures.succeeded()
+            self.weights = self._candidate()
+            self._hold(self.weights)
+        elif self._tried is None:
+            self._tried = self._candidate()
+        return {"updates": self.config.updates, "self_supervised_loss": loss}
+
+    def _candidate(self) -> Weights:
+        return tuple(weight.clone() for weight in (self._averaged or self.shadow))
+
+    def _update(self) -> float:
+        """One gradient step of the shadow; its loss, NaN if it made anything not finite."""
+        self._hold(self.shadow)
+        try:
+            loss = self.model.loss(self._memory, self._picks(), self.config, self._generator)
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            if self._drift.hold(self.shadow):
+                self.counts["drift"] += 1
+            finite = bool(torch.stack([weight.sum() for weight in self.shadow]).isfinite().all())
+            self._average()
+            return loss.item() if finite else math.nan
+        finally:
+            self._hold(self.weights)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        past = self.config.guards.average
+        if past:
+            before = self._averaged or self.shadow
+            self._averaged = tuple(b.lerp(now, 1 - past) for b, now in zip(before, self.shadow, strict=True))
+
+    def _picks(self) -> Tensor:
+        """Which of the remembered transitions to learn from, one for each crop; the newest is always among them."""
+        count, newest = self.config.batch_size, len(self._memory) - 1
+        distinct = min(count, self.config.transitions or count)
+        picks = torch.randint(len(self._memory), (distinct,), generator=self._generator)
+        picks[0] = newest
+        return picks.repeat(-(-count // distinct))[:count]
+
+    def _fail(self, reason: str) -> None:
+        """Drop what was learned: back to the weights in use, or if these are at fault to the trained ones."""
+        self.counts[f"failed_{reason}"] += 1
+        self._return_to(self.trained if reason == "explosion" or not self._usable() else self.weights)
+        if self._failures.failed():
+            self.given_up = True
+            self._return_to(self.trained)
+
+    def _usable(self) -> bool:
+        return all(bool(weight.isfinite().all()) for weight in self.weights)
+
+    @property
+    def drift(self) -> float:
+        """Distance of the weights in use from the trained ones, as a share of these weights' norm."""
+        return self._drift.distance(self.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was learned, with the optimizer that goes on: plain containers and tensors."""
+        return {
+            "weights": dict(zip(self.moving, (w.clone() for w in self.weights), strict=True)),
+            "shadow": dict(zip(self.moving, (w.clone() for w in self.shadow), strict=True)),
+            "optimizer": deepcopy(self._optimizer.state_dict()),
+            "given_up": self.given_up,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what was learned.
+
+        Raises:
+            ValueError: when it is of other weights than those that move here.
+        """
+        for part in ("weights", "shadow"):
+            shapes = {name: tuple(value.shape) for name, value in state[part].items()}
+            expected = {name: tuple(value.shape) for name, value in self.moving.items()}
+            if shapes != expected:
+                raise ValueError(f"the state moves {shapes}, this policy {expected}")
+        device = self.model.device
+        self._return_to(tuple(value.to(device).clone() for value in state["weights"].values()))
+        self.shadow = tuple(value.to(device).clone() for value in state["shadow"].values())
+        self._optimizer.load_state_dict(deepcopy(state["optimizer"]))
+        self.given_up = bool(state["given_up"])
+
+
+def make_gate(model: Model, config: AdaptationConfig) -> Gate | None:
+    """The gate that the guards ask for.
+
+    Raises:
+        ValueError: when the policy was not calibrated for it.
+    """
+    guards = config.guards
+    if guards.gate is None and guards.gate_features is None:
+        return None
+    if model.calibration is None:
+        raise ValueError(
+            "no calibration for a gate: scripts/calibrate.py CHECKPOINT measures it; "
+            "with gate None and gate_features None there is none"
+        )
+    return Gate(model.calibration, guards.gate, guards.gate_features)

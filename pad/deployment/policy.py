@@ -1,0 +1,339 @@
+"""Policies for a control loop: one that acts as it was trained, and one that keeps learning."""
+
+import warnings
+from collections import Counter, deque
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from pad.agent import Agent
+from pad.checkpoint import load_checkpoint
+from pad.deployment.background import Background
+from pad.deployment.budget import Budget
+from pad.deployment.camera import Observation
+from pad.deployment.config import ADAPTATIONS, AdaptationConfig
+from pad.deployment.guards import FrameGuard
+from pad.deployment.learner import Features, Learner, Weights
+from pad.deployment.model import Model, Seen, Transition, as_model
+from pad.deployment.state import load_state, save_state
+from pad.types import Metrics
+
+
+class FrozenPolicy:
+    """Acts as it was trained, and learns nothing."""
+
+    def __init__(self, policy: Agent | Model) -> None:
+        self.policy = policy
+
+    def reset(self) -> None:
+        """A new episode begins."""
+
+    @torch.no_grad()
+    def act(self, obs: Observation) -> Any:
+        """The most likely action; of an agent in [-1, 1]."""
+        if isinstance(self.policy, Agent):
+            return self.policy.act(obs)
+        seen = self.policy.see(obs)
+        return self.policy.act(self.policy.encode(seen), seen)
+
+    def observe(self, obs: Observation, action: Any, next_obs: Observation) -> Metrics:
+        """Nothing is learned."""
+        return {}
+
+
+class AdaptivePolicy:
+    """Keeps the encoder of a deployed policy learning, with no reward.
+
+    Works on its own copy, so the trained policy it was given never changes. Sees observations and
+    actions, never a reward and never the name of the shift. `parameter_names` are all that moves.
+
+        with AdaptivePolicy.from_checkpoint("cartpole_swingup") as policy:
+            action = policy.act(obs)
+            next_obs, *_ = env.step(action)
+            policy.observe(obs, action, next_obs)
+
+    Args:
+        policy: an agent of this package, or any policy behind a `Model`.
+        adaptation: `inline` learns inside `observe`, as in the paper. `background` learns in a thread beside the
+            control loop: `observe` returns at once, and new weights are taken over at the next `act`.
+        budget: how much learning fits; None for as much as the settings ask for.
+
+    Raises:
+        ValueError: when the policy has no self-supervised head, fewer layers than are to move, or no calibration
+            for a gate.
+    """
+
+    def __init__(
+        self,
+        policy: Agent | Model,
+        config: AdaptationConfig | None = None,
+        seed: int = 0,
+        adaptation: Literal["inline", "background"] = "inline",
+        budget: Budget | None = None,
+    ) -> None:
+        if adaptation not in ("inline", "background"):
+            raise ValueError(f"adaptation must be inline or background, got {adaptation!r}")
+        self.config = config or ADAPTATIONS["default"]
+        self._model = as_model(policy).copy()
+        self._frames = FrameGuard(self._model.cameras) if self.config.guards.frames else None
+        budget = budget or Budget()
+        self._background: Background | None = None
+        if adaptation == "inline":
+            self._learner = Learner(self._model, self.config, seed, budget.allows)
+            self._features = self._learner.features
+        else:
+            self._learner = Learner(self._model.copy(), self.config, seed, budget.allows)
+            self._features = Features(self._model)
+            self._background = Background(self._learner, budget)
+            self._parameters = list(self._model.moving(self.config).values())
+        self._budget = budget
+        self._counts: Counter[str] = Counter()
+        self._told = False
+        self._weights: Weights = self._learner.weights
+        self._begin()
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        name: str | Path,
+        config: AdaptationConfig | None = None,
+        seed: int = 0,
+        adaptation: Literal["inline", "background"] = "inline",
+        budget: Budget | None = None,
+        device: str = "cpu",
+    ) -> "AdaptivePolicy":
+        """From a checkpoint: a run, a folder, or the name of an agent that ships.
+
+        Raises:
+            FileNotFoundError: when there is none, naming those that ship.
+            ValueError: when it is corrupt, or cannot adapt.
+        """
+        return cls(load_checkpoint(name, device).agent, config, seed, adaptation, budget)
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """What moves, by name."""
+        return list(self._learner.moving)
+
+    @property
+    def model(self) -> Model:
+        """What acts, with the weights that are in use."""
+        return self._model
+
+    def _begin(self) -> None:
+        self._last_valid: Seen | None = None
+        self._known: deque[tuple[Any, Seen | None]] = deque(maxlen=2)
+        self._first = True
+        if self._frames is not None:
+            self._frames.reset()
+
+    def reset(self) -> None:
+        """A new episode begins; the trained weights come back if the settings say so."""
+        if self._background is not None:
+            self._background.call(self._learner.reset)
+        else:
+            self._learner.reset()
+        self._take_over()
+        self._begin()
+
+    def restore(self, snapshot: dict[str, Any] | None = None) -> None:
+        """Return to the trained weights, with a fresh optimizer and an empty memory; or to a snapshot.
+
+        Raises:
+            ValueError: when the snapshot is of another policy.
+        """
+
+        def restore() -> None:
+            self._learner.restore()
+            if snapshot is not None:
+                self._learner.load_state_dict(snapshot)
+
+        self._call(restore)
+        self._take_over()
+
+    def snapshot(self) -> dict[str, Any]:
+        """What was learned so far, to `restore` later."""
+        return self._call(self._learner.state_dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write what was learned to a file, which is at any moment the old one or the new one."""
+        save_state(Path(path), self.snapshot(), self._learner.trained)
+
+    def load(self, path: str | Path) -> None:
+        """Go on from a file that `save` wrote.
+
+        Raises:
+            FileNotFoundError: when there is none.
+            ValueError: when it is corrupt, or of another policy.
+        """
+        self.restore(load_state(Path(path), self._learner.trained))
+
+    def _call(self, function: Any) -> Any:
+        return function() if self._background is None else self._background.call(function)
+
+    def close(self) -> None:
+        """Stop learning; the policy still acts. Called twice it does nothing."""
+        if self._background is not None:
+            self._background.close()
+
+    def __enter__(self) -> "AdaptivePolicy":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @torch.no_grad()
+    def act(self, obs: Observation) -> Any:
+        """The most likely action of the adapted policy; of an agent in [-1, 1].
+
+        In place of an observation that no working camera sends, that of the last valid one. Never waits for learning.
+
+        Raises:
+            TypeError: when the first observation is not of the declared kind.
+            ValueError: when the first one has another shape or dtype than in training.
+        """
+        self._take_over()
+        seen = self._admit(obs) or self._last_valid
+        if seen is None:  # blind from the first frame on: something must be done
+            seen = self._model.see(_finite(obs, self._model))
+        return self._model.act(self._features.of(seen, self._weights), seen)
+
+    def observe(self, obs: Observation, action: Any, next_obs: Observation) -> Metrics:
+        """Learn from one transition, as far as the guards allow.
+
+        Returns:
+            `updates`, the gradient steps that were made; `self_supervised_loss`, where it was measured; and a 1 for
+            each guard that acted, as `guards/<reason>`. In the background: what has been measured since the last call.
+
+        Raises:
+            TypeError, ValueError: when the first observation is not what was declared, or the action has another shape
+                than the policy's.
+        """
+        before = Counter(self.counts)
+        taken = self._model.action(action)
+        seen, next_seen = self._admit(obs), self._admit(next_obs)
+        metrics: Metrics = {"updates": 0}
+        if seen is not None and next_seen is not None:
+            if not bool(taken.isfinite().all()):
+                self._counts["action_not_finite"] += 1
+            elif self._frames is not None and _same(seen, next_seen):
+                self._counts["frames_stuck"] += 1
+            else:
+                transition = Transition(seen, taken, next_seen)
+                metrics = self._learn(transition)
+        if self._learner.given_up and not self._told:
+            self._told = True
+            warnings.warn("adaptation failed repeatedly and is off: the policy acts with its trained weights",
+                          RuntimeWarning, stacklevel=2)  # fmt: skip
+        acted = Counter(self.counts) - before
+        return {**metrics, **{f"guards/{reason}": count for reason, count in acted.items()}}
+
+    def _learn(self, transition: Transition) -> Metrics:
+        if self._background is not None:
+            return self._background.submit(transition)
+        with self._budget.spending():
+            metrics = self._learner.learn(transition)
+        self._weights = self._learner.weights
+        return metrics
+
+    def _take_over(self) -> None:
+        """Act with the newest weights that were accepted."""
+        if self._background is None:
+            self._weights = self._learner.weights
+            return
+        newest = self._background.newest
+        if newest is not self._weights:
+            for parameter, weight in zip(self._parameters, newest, strict=True):
+                parameter.data = weight
+            self._weights = newest
+
+    def _admit(self, obs: Observation) -> Seen | None:
+        """An observation as tensors; None when no working camera sends it. The same one again is not judged again."""
+        print_ = _fingerprint(obs)
+        for known, seen in self._known:
+            if known is not None and known == print_:
+                return seen
+        if self._frames is None or self._first:
+            for camera in self._model.cameras:  # what a programmer did wrong
+                camera.checked(obs)
+        fault = None if self._frames is None else self._frames.fault(obs)
+        seen = self._model.see(obs) if fault is None else None
+        if fault is not None:
+            self._counts[f"frames_{fault}"] += 1
+        else:
+            self._last_valid = seen
+        self._first = False
+        self._known.append((print_, seen))
+        return seen
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each guard has acted, by its reason."""
+        dropped = {} if self._background is None else {"late": self._background.dropped}
+        return {name: count for name, count in {**self._learner.counts, **self._counts, **dropped}.items() if count}
+
+    def report(self) -> Metrics:
+        """Where adaptation stands: drift from the trained weights, updates, guards, and age of the weights in use."""
+        figures: Metrics = {"drift": self._learner.drift, "given_up": float(self._learner.given_up)}
+        if self._background is not None:
+            figures |= self._background.report()
+        return {**figures, **{f"guards/{reason}": float(count) for reason, count in self.counts.items()}}
+
+
+class MeasuredPolicy:
+    """Another policy, with the self-supervised loss of each transition as that policy sees it before it learns.
+
+    The loss is that of the newest transition without augmentation, so those of two policies compare.
+    """
+
+    def __init__(self, policy: FrozenPolicy | AdaptivePolicy) -> None:
+        self._policy = policy
+        self.model: Model | None = None
+        if isinstance(policy, AdaptivePolicy):
+            self.model = policy.model
+        elif isinstance(policy.policy, Model) or policy.policy.inverse_dynamics is not None:
+            self.model = as_model(policy.policy)
+
+    def reset(self) -> None:
+        self._policy.reset()
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        return self._policy.act(obs)
+
+    def observe(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Metrics:
+        """The policy's own metrics, with `self_supervised_loss` measured in the same way for all."""
+        if self.model is None:
+            return self._policy.observe(obs, action, next_obs)
+        loss = self.model.measure(self.model.transition(obs, action, next_obs))
+        return {**self._policy.observe(obs, action, next_obs), "self_supervised_loss": loss}
+
+
+def _fingerprint(obs: Observation) -> Any:
+    """Equal for equal observations; None for what has no bytes to compare."""
+    if isinstance(obs, np.ndarray):
+        return obs.shape, obs.dtype.str, obs.tobytes()
+    if isinstance(obs, dict):
+        return {name: _fingerprint(np.asarray(value)) for name, value in obs.items()}
+    return None
+
+
+def _same(seen: Seen, other: Seen) -> bool:
+    return all(bool(a.equal(b)) for a, b in zip(seen.pictures, other.pictures, strict=True))
+
+
+def _finite(obs: Observation, model: Model) -> Observation:
+    """An observation whose pixels are numbers, black where they were none."""
+
+    def clean(pixels: np.ndarray, low: float) -> np.ndarray:
+        return (
+            pixels
+            if np.issubdtype(pixels.dtype, np.integer)
+            else np.nan_to_num(pixels, nan=low, posinf=low, neginf=low)
+        )
+
+    if isinstance(obs, np.ndarray):
+        return clean(obs, model.cameras[0].low)
+    lows = {camera.key: camera.low for camera in model.cameras}
+    return {name: clean(np.asarray(value), lows[name]) if name in lows else value for name, value in obs.items()}

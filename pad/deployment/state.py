@@ -1,0 +1,91 @@
+"""What a deployed policy has learned, in one file: safe to open, and whole at any moment."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from pad.checkpoint import sync
+
+FORMAT = 1
+
+
+def save_state(path: Path, state: dict[str, Any], trained: tuple[Tensor, ...]) -> None:
+    """Write a learner's state; a crash leaves the file that was there.
+
+    Args:
+        trained: the weights that the learning began from, by which the file is known to belong to a policy.
+    """
+    tensors = {
+        f"{part}/{name}": value.cpu().contiguous()
+        for part in ("weights", "shadow")
+        for name, value in state[part].items()
+    }
+    optimizer = state["optimizer"]
+    plain: dict[str, dict[str, float]] = {}
+    for index, slots in optimizer["state"].items():
+        for name, value in slots.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{index}/{name}"] = value.cpu().contiguous()
+            elif value is not None:
+                plain.setdefault(str(index), {})[name] = value
+    about = {"format": FORMAT, "trained": digest(trained), "given_up": state["given_up"],
+             "groups": optimizer["param_groups"], "plain": plain}  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        safetensors.torch.save_file(tensors, fresh, {"pad": json.dumps(about)})
+        sync(fresh)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def load_state(path: Path, trained: tuple[Tensor, ...]) -> dict[str, Any]:
+    """Read what `save_state` wrote.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is corrupt, or began from other weights.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no adapted state {path}")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["pad"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+        state: dict[str, Any] = {"weights": {}, "shadow": {}, "given_up": about["given_up"]}
+        slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in about["plain"].items()}
+        for name, value in tensors.items():
+            part, rest = name.split("/", 1)
+            if part == "optimizer":
+                index, slot = rest.split("/")
+                slots.setdefault(int(index), {})[slot] = value
+            else:
+                state[part][rest] = value
+        state["optimizer"] = {"state": slots, "param_groups": about["groups"]}
+    except Exception as error:  # whatever a foreign or truncated file makes the reader say
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise ValueError(f"{path} is no adapted state: {reason}") from error
+    if about["format"] > FORMAT:
+        raise ValueError(f"{path} has format {about['format']}, this version reads up to {FORMAT}: update pad")
+    if about["trained"] != digest(trained):
+        raise ValueError(f"{path} was learned from other trained weights than this policy's, or moves others")
+    if not all(bool(value.isfinite().all()) for value in tensors.values()):
+        raise ValueError(f"{path} holds NaN or infinite values")
+    return state
+
+
+def digest(weights: tuple[Tensor, ...]) -> str:
+    """Changes with any of the weights."""
+    summed = hashlib.sha256()
+    for weight in weights:
+        summed.update(str(tuple(weight.shape)).encode())
+        summed.update(weight.detach().cpu().contiguous().numpy().tobytes())
+    return summed.hexdigest()
