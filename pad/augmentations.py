@@ -35,6 +35,19 @@ def center_crop(images: Images, size: int) -> Crops:
     return images[..., top : top + size, left : left + size]
 
 
+def random_shift(images: Tensor, padding: int, generator: torch.Generator | None = None) -> Tensor:
+    """Each image moved by up to `padding` pixels either way, its edge repeated (Kostrikov et al., 2021).
+
+    The same as padding by repetition and a random crop of the image's own size. Keeps the shape and any dtype.
+    """
+    count, _, height, width = images.shape
+    dy, dx = torch.randint(-padding, padding + 1, (2, count, 1), generator=generator).to(images.device)
+    rows = (torch.arange(height, device=images.device) + dy).clamp(0, height - 1)
+    columns = (torch.arange(width, device=images.device) + dx).clamp(0, width - 1)
+    number = torch.arange(count, device=images.device)
+    return images[number[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
 StrongAugmentation = Literal["random_convolution", "random_overlay"]
 
 

@@ -76,10 +76,10 @@ def save_checkpoint(
         torch.save(dict(train_state), fresh / "train_state.pt")
     for path in fresh.iterdir():
         sync(path)
-    _replace(fresh, folder)
+    replace_folder(fresh, folder)
 
 
-def _replace(fresh: Path, folder: Path) -> None:
+def replace_folder(fresh: Path, folder: Path) -> None:
     """Put the folder `fresh` in the place of `folder`; `find_checkpoint` finds one of them after a crash in between."""
     old = folder.with_name(f"{folder.name}.old")
     if folder.exists():

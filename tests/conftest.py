@@ -12,8 +12,8 @@ install_import_hook("pad", "beartype.beartype")
 import numpy as np
 import pytest
 import torch
-from gradient_env import make_gradient_env
 
+from envs.gradient import make_gradient_env
 from pad.agent import Agent, AgentConfig
 from pad.encoder import EncoderConfig
 from pad.types import Batch

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from conftest import make_agent
-from gradient_env import make_gradient_env
 
+from envs.gradient import make_gradient_env
 from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy
 from pad.evaluation import Episode, compare, mean_interval, run_episode, steps_per_second
 from pad.seeding import episode_seed, training_seed

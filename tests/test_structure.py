@@ -12,7 +12,7 @@ LAYERS = {
     "pad": ["types", "settings", "seeding", "memory", "precision", "gate", "losses", "windows", "augmentations",
             "encoder", "networks", "replay_buffer", "agent", "self_supervision", "sac", "cloning", "expert",
             "checkpoint", "deployment", "evaluation", "calibration", "video", "tracking", "training"],
-    "envs": ["opengl", "tasks", "appearance", "graphics", "renderer", "shifts", "dm_control_env"],
+    "envs": ["gradient", "opengl", "tasks", "appearance", "graphics", "renderer", "shifts", "dm_control_env"],
 }  # fmt: skip
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, make_agent
-from gradient_env import make_gradient_env
 
+from envs.gradient import make_gradient_env
 from pad.checkpoint import Checkpoint, load_checkpoint
 from pad.cloning import CloneConfig
 from pad.deployment import FrozenPolicy

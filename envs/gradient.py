@@ -1,23 +1,27 @@
-"""A task without a simulator: push a point to the middle, seen as a gradient whose colours tell where it is."""
+"""A task without a simulator, for tests and examples: push a point to the middle.
+
+It is seen as a gradient whose colours tell where it is.
+"""
 
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-SIZE = 24
-
 
 class GradientEnv(gym.Env):
     """Two coordinates in [-1, 1], two actions that move them; the reward is one in the middle and zero at the rim."""
 
-    def __init__(self, observation: str = "pixels", tint: tuple[float, float, float] = (1, 1, 1)) -> None:
+    def __init__(
+        self, observation: str = "pixels", tint: tuple[float, float, float] = (1, 1, 1), size: int = 24
+    ) -> None:
         self.action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
-        pixels = gym.spaces.Box(0, 255, (3, SIZE, SIZE), np.uint8)
+        pixels = gym.spaces.Box(0, 255, (3, size, size), np.uint8)
+        self._size = size
         self.observation_space = pixels if observation == "pixels" else gym.spaces.Box(-1, 1, (2,), np.float32)
         self.observation, self.render_mode = observation, "rgb_array"
         self._tint = np.array(tint)[:, None, None]
-        self._ramp = np.linspace(0, 1, SIZE)
+        self._ramp = np.linspace(0, 1, size)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
@@ -34,18 +38,24 @@ class GradientEnv(gym.Env):
         if self.observation == "state":
             return self._state.copy()
         x, y = (self._state + 1) / 2
-        red = np.abs(self._ramp - x)[None].repeat(SIZE, 0)
-        green = np.abs(self._ramp - y)[:, None].repeat(SIZE, 1)
+        red = np.abs(self._ramp - x)[None].repeat(self._size, 0)
+        green = np.abs(self._ramp - y)[:, None].repeat(self._size, 1)
         picture = np.stack([1 - red, 1 - green, np.full_like(red, 0.5)])
         return (255 * np.clip(picture * self._tint, 0, 1)).astype(np.uint8)
 
     def render(self) -> np.ndarray:
-        return self._look().transpose(1, 2, 0) if self.observation == "pixels" else np.zeros((SIZE, SIZE, 3), np.uint8)
+        return (
+            self._look().transpose(1, 2, 0)
+            if self.observation == "pixels"
+            else np.zeros((self._size, self._size, 3), np.uint8)
+        )
 
 
 def make_gradient_env(observation: str = "pixels", steps: int = 10, **settings: Any) -> gym.Env:
     """Three frames stacked on channels, episodes of ten steps."""
     env: gym.Env = GradientEnv(observation, **settings)
     if observation == "pixels":
-        env = gym.wrappers.ReshapeObservation(gym.wrappers.FrameStackObservation(env, 3), (9, SIZE, SIZE))
+        env = gym.wrappers.ReshapeObservation(
+            gym.wrappers.FrameStackObservation(env, 3), (9, *env.observation_space.shape[1:])
+        )
     return gym.wrappers.TimeLimit(env, steps)

@@ -1,0 +1,205 @@
+"""A self-supervised head for a policy that has none, from transitions logged where the policy was trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+import yaml
+from torch import Tensor
+
+from pad import settings
+from pad.checkpoint import replace_folder, sync
+from pad.deployment.config import AdaptationConfig
+from pad.deployment.model import Model, Transition
+from pad.deployment.recordings import RecordedEpisode
+from pad.deployment.torch_policy import TorchPolicy
+from pad.gate import Calibration
+from pad.tracking import progress_bar
+from pad.types import Metrics
+
+FORMAT = 1
+CHECK_EVERY = 25
+"""Updates between two looks at how far actions have moved."""
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """How a head is trained."""
+
+    updates: int = 2_000
+    """Gradient steps."""
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    finetune: bool = False
+    """Let the encoder learn with the head. Better inference of actions, for actions that are not quite the same."""
+    action_bound: float = 0.05
+    """With finetune: how far actions may move, root mean square over the recorded observations; for discrete actions
+    the share of observations with another action. The encoder stays at the last weights within the bound."""
+    held_out: float = 0.2
+    """Share of the episodes, at least one, that the head is measured and the gate is calibrated on."""
+
+    def __post_init__(self) -> None:
+        if self.updates < 1 or self.batch_size < 2:
+            raise ValueError(f"updates must be at least 1 and batch_size 2, got {self.updates} and {self.batch_size}")
+        if not self.learning_rate > 0 or not self.action_bound > 0:
+            raise ValueError(
+                f"learning_rate and action_bound must be positive, got {self.learning_rate} and {self.action_bound}"
+            )
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"held_out must be between 0 and 1, got {self.held_out}")
+
+
+def fit_head(
+    policy: TorchPolicy, episodes: Sequence[RecordedEpisode], config: HeadConfig | None = None, seed: int = 0
+) -> Metrics:
+    """Train the head of a policy on recorded episodes, in place, and calibrate its gate.
+
+    Returns:
+        `loss` on episodes that were held out, `loss_of_mean`, that of always inferring the mean action (for discrete
+        actions their frequencies), and `action_change`, how far fine-tuning moved the policy's actions there.
+
+    Raises:
+        ValueError: when there are fewer than two episodes, or one is not of this policy.
+    """
+    config = config or HeadConfig()
+    if len(episodes) < 2:
+        raise ValueError(f"at least two episodes are needed, one of them to measure on; got {len(episodes)}")
+    count = max(1, round(config.held_out * len(episodes)))
+    learned, held_out = ([_transitions(policy, e) for e in part] for part in (episodes[:-count], episodes[-count:]))
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    transitions = [transition for episode in learned for transition in episode]
+    watched = [transition for episode in held_out for transition in episode]
+    before = _actions(policy, watched)
+    _fit(policy, transitions, watched, before, config, generator)
+    policy.calibration = calibrate_on(policy, held_out)
+    return {
+        "loss": policy.calibration.mean_loss,
+        "loss_of_mean": _loss_of_mean(policy, transitions, watched),
+        "action_change": _change(policy, before, _actions(policy, watched)),
+    }
+
+
+def calibrate_on(model: Model, episodes: Sequence[Sequence[Transition]]) -> Calibration:
+    """What the self-supervised loss and the features are like in recorded episodes."""
+    looks = [[model.look(transition) for transition in episode] for episode in episodes]
+    losses = [[loss for loss, _ in look] for look in looks]
+    return Calibration.of(losses, [np.array([channels for _, channels in look]) for look in looks])
+
+
+def _transitions(policy: TorchPolicy, episode: RecordedEpisode) -> list[Transition]:
+    seen = [policy.see(obs) for obs in episode.observations]
+    return [
+        Transition(obs, policy.action(action), next_obs)
+        for obs, action, next_obs in zip(seen[:-1], episode.actions, seen[1:], strict=True)
+    ]
+
+
+def _fit(
+    policy: TorchPolicy,
+    transitions: list[Transition],
+    watched: list[Transition],
+    before: np.ndarray,
+    config: HeadConfig,
+    generator: torch.Generator,
+) -> None:
+    encoder = list(policy.encoder.parameters()) if config.finetune else []
+    head = list(policy.head.parameters())
+    policy.network.requires_grad_(False)
+    for parameter in (*head, *encoder):
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.Adam(head, lr=config.learning_rate, fused=True)
+    if encoder:
+        optimizer.add_param_group({"params": encoder, "lr": config.learning_rate / 10})
+    learning = AdaptationConfig()
+    within = [parameter.detach().clone() for parameter in encoder]
+    with progress_bar("fitting the head", config.updates, 0, "updates") as bar:
+        for update in range(1, config.updates + 1):
+            picks = torch.randint(len(transitions), (config.batch_size,), generator=generator)
+            loss = policy.loss(transitions, picks, learning, generator)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if encoder and (update % CHECK_EVERY == 0 or update == config.updates):
+                if _change(policy, before, _actions(policy, watched)) <= config.action_bound:
+                    within = [parameter.detach().clone() for parameter in encoder]
+                else:  # as far as it may: from here on the head learns alone
+                    _write(encoder, within)
+                    optimizer = torch.optim.Adam(head, lr=config.learning_rate, fused=True)
+                    encoder = []
+            if update % CHECK_EVERY == 0:
+                bar.set_postfix_str(f"loss {loss.item():.4g}")
+            bar.update(1)
+    policy.network.requires_grad_(False)
+
+
+@torch.no_grad()
+def _write(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
+
+
+@torch.no_grad()
+def _actions(policy: TorchPolicy, transitions: Sequence[Transition]) -> np.ndarray:
+    """The policy's actions at some observations: indices, or scaled to [-1, 1]."""
+    step = max(1, len(transitions) // 256)
+    chosen = [transition.obs for transition in transitions[::step]]
+    actions = [policy.action(policy.act(policy.encode(seen), seen)) for seen in chosen]
+    return torch.stack(actions).cpu().numpy()
+
+
+def _change(policy: TorchPolicy, before: np.ndarray, after: np.ndarray) -> float:
+    if policy.discrete:
+        return float((before != after).mean())
+    return float(np.sqrt(np.square(after - before).mean()))
+
+
+def _loss_of_mean(policy: TorchPolicy, learned: Sequence[Transition], watched: Sequence[Transition]) -> float:
+    known, asked = (torch.stack([t.action for t in part]).cpu() for part in (learned, watched))
+    if not policy.discrete:
+        return float((asked - known.mean(0)).square().mean())
+    share = (torch.bincount(known, minlength=int(asked.max()) + 1) + 1).double()
+    return float(-(share / share.sum()).log()[asked].mean())
+
+
+def save_head(folder: Path, policy: TorchPolicy) -> None:
+    """Write what `fit_head` learned, the encoder included: a crash leaves what was there."""
+    fresh = folder.with_name(f"{folder.name}.new")
+    fresh.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().cpu().contiguous() for name, value in policy.network.state_dict().items()}
+    safetensors.torch.save_file(weights, fresh / "model.safetensors")
+    calibration = None if policy.calibration is None else settings.to_dict(policy.calibration)
+    (fresh / "config.yaml").write_text(yaml.safe_dump({"head": FORMAT, "calibration": calibration}, sort_keys=False))
+    for path in fresh.iterdir():
+        sync(path)
+    replace_folder(fresh, folder)
+
+
+def load_head(folder: Path, policy: TorchPolicy) -> TorchPolicy:
+    """The same policy with the head, the encoder and the calibration that `save_head` wrote, ready to adapt.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when it is corrupt, or of another policy.
+    """
+    for candidate in (folder, folder.with_name(f"{folder.name}.old")):
+        if (candidate / "config.yaml").is_file():
+            break
+    else:
+        raise FileNotFoundError(f"no head at {folder}: no such folder with a config.yaml")
+    try:
+        about = yaml.safe_load((candidate / "config.yaml").read_text())
+        if about["head"] > FORMAT:
+            raise ValueError(f"it has format {about['head']}, this version reads up to {FORMAT}: update pad")
+        loaded = policy.copy()
+        loaded.network.load_state_dict(safetensors.torch.load_file(candidate / "model.safetensors"))
+        if about["calibration"]:
+            loaded.calibration = settings.from_dict(Calibration, about["calibration"], "calibration")
+    except Exception as error:  # whatever a foreign file makes its readers say
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise ValueError(f"{candidate} does not hold a head of this policy: {reason}") from error
+    return loaded

@@ -1,0 +1,103 @@
+"""Episodes on disk: what a policy saw and did in the environment that it was trained in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from pad.deployment.camera import Observation
+
+
+@dataclass
+class RecordedEpisode:
+    """One more observation than actions. Rewards are for people: nothing learns from them."""
+
+    observations: list[Observation] = field(default_factory=list)
+    actions: list[Any] = field(default_factory=list)
+    episode_return: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def transitions(self) -> Iterator[tuple[Observation, Any, Observation]]:
+        """Each step as obs, action, next_obs."""
+        yield from zip(self.observations[:-1], self.actions, self.observations[1:], strict=True)
+
+    def save(self, path: Path) -> None:
+        """As a compressed .npz: `actions`, and `obs` or `obs/<key>` for each entry of an observation."""
+        arrays: dict[str, Any] = {"actions": np.array(self.actions), "episode_return": np.array(self.episode_return)}
+        first = self.observations[0]
+        if isinstance(first, dict):
+            arrays |= {f"obs/{key}": np.stack([obs[key] for obs in self.observations]) for key in first}
+        else:
+            arrays["obs"] = np.stack(self.observations)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.new")
+        with fresh.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        fresh.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "RecordedEpisode":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: when it is corrupt, or something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            actions = list(arrays["actions"])
+            if "obs" in arrays:
+                observations: list[Observation] = list(arrays["obs"])
+            else:
+                named = {name.removeprefix("obs/"): array for name, array in arrays.items() if name.startswith("obs/")}
+                observations = [{key: array[step] for key, array in named.items()} for step in range(len(actions) + 1)]
+            if len(observations) != len(actions) + 1 or not actions:
+                raise ValueError(f"{len(observations)} observations and {len(actions)} actions are no episode")
+            return cls(observations, actions, float(arrays.get("episode_return", 0.0)))
+        except Exception as error:  # a truncated archive fails in many ways
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            raise ValueError(f"{path} is no recorded episode: {reason}") from error
+
+
+def record_episode(env: gym.Env, policy: Any, seed: int, noise: float = 0.0) -> RecordedEpisode:
+    """One episode of a policy that has `act`.
+
+    Args:
+        noise: chance of a random action at each step. Some of it shows the head actions that the policy does not take.
+    """
+    rng = np.random.default_rng(seed)
+    env.action_space.seed(int(rng.integers(2**31)))
+    obs, _ = env.reset(seed=seed)
+    episode, over = RecordedEpisode([_copied(obs)]), False
+    while not over:
+        action = env.action_space.sample() if rng.uniform() < noise else policy.act(obs)
+        obs, reward, terminated, truncated, _ = env.step(action)
+        over = terminated or truncated
+        episode.observations.append(_copied(obs))
+        episode.actions.append(np.array(action))
+        episode.episode_return += float(reward)
+    return episode
+
+
+def load_episodes(folder: Path) -> list[RecordedEpisode]:
+    """All .npz files of a folder, in the order of their names.
+
+    Raises:
+        FileNotFoundError: when there are none.
+        ValueError: when one is corrupt.
+    """
+    paths = sorted(folder.glob("*.npz"))
+    if not paths:
+        raise FileNotFoundError(f"no recorded episodes (*.npz) in {folder}")
+    return [RecordedEpisode.load(path) for path in paths]
+
+
+def _copied(obs: Observation) -> Observation:
+    if isinstance(obs, dict):
+        return {key: np.array(value) for key, value in obs.items()}
+    return np.array(obs)
