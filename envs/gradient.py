@@ -24,12 +24,14 @@ class GradientEnv(gym.Env):
         self._ramp = np.linspace(0, 1, size)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         self._state = self.np_random.uniform(-1, 1, 2).astype(np.float32)
         return self._look(), {"state": self._state.copy()}
 
-    def step(self, action: np.ndarray):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self._state = np.clip(self._state + 0.3 * np.asarray(action, np.float32), -1, 1)
         reward = float(1 - np.abs(self._state).mean())
         return self._look(), reward, False, False, {"state": self._state.copy()}
@@ -44,18 +46,14 @@ class GradientEnv(gym.Env):
         return (255 * np.clip(picture * self._tint, 0, 1)).astype(np.uint8)
 
     def render(self) -> np.ndarray:
-        return (
-            self._look().transpose(1, 2, 0)
-            if self.observation == "pixels"
-            else np.zeros((self._size, self._size, 3), np.uint8)
-        )
+        blank = np.zeros((self._size, self._size, 3), np.uint8)
+        return self._look().transpose(1, 2, 0) if self.observation == "pixels" else blank
 
 
 def make_gradient_env(observation: str = "pixels", steps: int = 10, **settings: Any) -> gym.Env:
     """Three frames stacked on channels, episodes of ten steps."""
     env: gym.Env = GradientEnv(observation, **settings)
     if observation == "pixels":
-        env = gym.wrappers.ReshapeObservation(
-            gym.wrappers.FrameStackObservation(env, 3), (9, *env.observation_space.shape[1:])
-        )
+        _, height, width = env.observation_space.shape or ()
+        env = gym.wrappers.ReshapeObservation(gym.wrappers.FrameStackObservation(env, 3), (9, height, width))
     return gym.wrappers.TimeLimit(env, steps)

@@ -45,13 +45,10 @@ def from_sb3(agent: Any, layout: Literal["HWC", "CHW"] = "HWC", frame_channels: 
     extractor, act = _acting(policy)
     low, high = (0.0, 1.0) if policy.normalize_images else (cameras[0].low, cameras[0].high)
     if isinstance(space, gym.spaces.Dict):
-        encoder: nn.Module = _DictEncoder(extractor.extractors, list(pictures))
-        act = _with_rest(act, encoder, space, extractor.extractors)
-    else:
-        encoder = extractor
-    return TorchPolicy(
-        encoder, lambda features, rest: act(features, rest), cameras, agent.action_space, input_range=(low, high)
-    )
+        extractors = extractor.extractors
+        extractor = _DictEncoder(extractors, list(pictures))
+        act = _with_rest(act, extractor, space, extractors)
+    return TorchPolicy(extractor, act, cameras, agent.action_space, input_range=(low, high))
 
 
 def _is_picture(space: gym.Space, normalized: bool) -> bool:
