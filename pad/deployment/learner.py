@@ -150,7 +150,7 @@ class Learner:
 
     @torch.no_grad()
     def _action(self, features: Tensor, seen: Seen) -> np.ndarray:
-        return np.asarray(self.model.act(features, seen))
+        return self.model.compared(self.model.act(features, seen))
 
     def _is_worse_than_trained(self, transition: Transition, loss: float) -> bool:
         factor = self.config.guards.explosion
@@ -270,8 +270,12 @@ class Learner:
             if shapes != expected:
                 raise ValueError(f"the state moves {shapes}, this policy {expected}")
         device = self.model.device
-        self._return_to(tuple(value.to(device).clone() for value in state["weights"].values()))
-        self.shadow = tuple(value.to(device).clone() for value in state["shadow"].values())
+        # By name: a file lists them in another order.
+        weights, shadow = (
+            tuple(state[part][name].to(device).clone() for name in self.moving) for part in ("weights", "shadow")
+        )
+        self._return_to(weights)
+        self.shadow = shadow
         self._optimizer.load_state_dict(deepcopy(state["optimizer"]))
         self.given_up = bool(state["given_up"])
 
