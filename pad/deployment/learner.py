@@ -13,7 +13,7 @@ from torch import Tensor
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.guards import DriftGuard, FailureGuard, Trial
 from pad.deployment.model import Model, Seen, Transition
-from pad.gate import Gate, RunningLoss
+from pad.gate import Gate, RunningAverage
 from pad.types import Metrics
 
 Weights = tuple[Tensor, ...]
@@ -68,6 +68,7 @@ class Learner:
         self._failures = FailureGuard(guards.failures)
         self.features = Features(model)
         self.counts: Counter[str] = Counter()
+        self._measured_drift: tuple[Weights, float] | None = None
         self._worked = False
         self.given_up = False
         """Whether repeated failure has ended all learning."""
@@ -96,7 +97,7 @@ class Learner:
         self._tried: Weights | None = None
         if self._trial is not None:
             self._trial.reset()
-        self._used_loss, self._trained_loss = RunningLoss(), RunningLoss()
+        self._used_loss, self._trained_loss = RunningAverage(), RunningAverage()
         self._optimizer = self._make_optimizer()
         self._hold(self.weights)
 
@@ -247,7 +248,9 @@ class Learner:
     @property
     def drift(self) -> float:
         """Distance of the weights in use from the trained ones, as a share of these weights' norm."""
-        return self._drift.distance(self.weights)
+        if self._measured_drift is None or self._measured_drift[0] is not self.weights:
+            self._measured_drift = self.weights, self._drift.distance(self.weights)
+        return self._measured_drift[1]
 
     def state_dict(self) -> dict[str, Any]:
         """What was learned, with the optimizer that goes on: plain containers and tensors."""
