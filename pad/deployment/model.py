@@ -50,6 +50,8 @@ class Model(ABC):
     """All weights, those of the policy and those of the head."""
     cameras: tuple[Camera, ...]
     calibration: Calibration | None
+    discrete: bool = False
+    """Whether actions are numbers of choices."""
 
     @property
     def device(self) -> torch.device:

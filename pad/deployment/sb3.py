@@ -58,7 +58,7 @@ def from_sb3(agent: Any, layout: Literal["HWC", "CHW"] = "HWC", frame_channels: 
 def _copied(policy: Any) -> Any:
     # A distribution keeps the last update's tensors, which cannot be copied; whoever uses it sets it anew.
     holders = (policy, getattr(policy, "actor", None))
-    distributions = [holder.action_dist for holder in holders if hasattr(holder, "action_dist")]
+    distributions = [getattr(holder, "action_dist", None) for holder in holders]
     return deepcopy(policy, {id(distribution): copy(distribution) for distribution in distributions})
 
 
