@@ -165,7 +165,7 @@ def ratios(blocks: list[list[Block]]) -> dict[str, dict[str, float]]:
 
 def format_blocks(config: LatencyConfig, blocks: list[list[Block]]) -> str:
     """Markdown: medians over the blocks."""
-    lines = ["| policy | act, median ms | act, 99th percentile ms | longest ms | late ticks | updates/s | age of weights, s |",
+    lines = ["| policy | act: median ms | 99th percentile | longest | late ticks | updates/s | age of weights, s |",
              "|---|---|---|---|---|---|---|"]  # fmt: skip
     for index, name in enumerate(config.policies):
         mine = [pair[index] for pair in blocks]
