@@ -305,7 +305,7 @@ def test_all_guards_together_work_on_a_policy_with_a_calibration():
     policy, _ = make(CAMERAS["HWC_float"])
     with pytest.raises(ValueError, match="no calibration for a gate"):
         AdaptivePolicy(policy)
-    policy.calibration = Calibration(0.0, 0.0, 1)
+    policy.calibration = Calibration(0.0, (0.0,) * 5, 1)
     adapting = AdaptivePolicy(policy, dataclasses.replace(COLOR, guards=GuardConfig(gate_features=None)))
     rng = np.random.default_rng(0)
     base = picture(policy.cameras[0], 0)
