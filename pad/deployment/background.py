@@ -56,6 +56,7 @@ class Background:
                 shared.waiting.popleft()
                 shared.dropped += 1
             shared.waiting.append((transition, time.perf_counter()))
+            shared.idle.clear()
             measured, shared.measured = shared.measured, {"updates": 0}
         shared.wake.set()
         return measured
@@ -131,7 +132,6 @@ def _work(shared: _Shared) -> None:
                     if shared.stopped:
                         shared.wake.set()
                     continue
-                shared.idle.clear()
                 transition, arrived = shared.waiting.popleft()
             try:
                 with shared.budget.spending():
