@@ -7,6 +7,7 @@ The task is `envs/gradient.py`: a picture whose red and green tell where a point
 """
 
 import dataclasses
+import importlib.util
 import json
 import sys
 import time
@@ -25,17 +26,30 @@ from episodes import hardware
 
 from envs.gradient import make_gradient_env
 from pad import settings
-from pad.deployment import ADAPTATIONS, AdaptivePolicy, FrozenPolicy
+from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy, FrozenPolicy
+from pad.deployment.config import without_guards
 from pad.deployment.head import HeadConfig, fit_head, load_head, save_head
 from pad.deployment.recordings import load_episodes, record_episodes
 from pad.deployment.sb3 import from_sb3
 from pad.evaluation import Episode, compare, mean_interval, run_episode
 from pad.seeding import episode_seed
-from pad.tracking import progress_bar, say
+from pad.tracking import progress_bar, say, summarize
+from pad.types import Policy
 
-TINTS = MappingProxyType({"none": (1, 1, 1), "red": (0.3, 1, 1), "green": (1, 0.3, 1), "magenta": (1, 0.4, 0.7)})
-"""What the shifted camera multiplies red, green and blue with."""
-ARMS = ("default", "unguarded")
+TINTS = MappingProxyType(
+    {"none": (1, 1, 1), "red": (0.3, 1, 1), "green": (1, 0.5, 1), "deep green": (1, 0.3, 1), "dusk": (0.6, 0.4, 1)}
+)
+"""What the shifted camera multiplies red, green and blue with. Settings were chosen on others than dusk's."""
+CONVOLUTIONS = AdaptationConfig(moves="convolutions", layers=3, learning_rate=1e-3, batch_size=8)
+ARMS = MappingProxyType(
+    {
+        "colour": ADAPTATIONS["default"],
+        "colour, unguarded": ADAPTATIONS["unguarded"],
+        "convolutions": CONVOLUTIONS,
+        "convolutions, unguarded": without_guards(CONVOLUTIONS),
+    }
+)
+"""Adaptation before the agent's convolutions, and of these themselves."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +77,29 @@ class ExampleConfig:
 
 def main() -> None:
     config = cli.parse(ExampleConfig, sys.argv[1:])
+    if importlib.util.find_spec("stable_baselines3") is None:
+        raise cli.BadInput("stable-baselines3 is not installed: pip install 'pad-rl[sb3]'")
     torch.set_num_threads(1)  # two beside a busy process are many times slower than one
-    seconds: dict[str, float] = {}
-    agent = timed("train", seconds, lambda: trained(config))
+    notes = config.folder / "notes.json"
+    known = json.loads(notes.read_text()) if notes.is_file() else {"seconds": {}, "head": {}}
+    seconds: dict[str, float] = known["seconds"]
+    path = config.folder / "agent.zip"
+    if not path.is_file():
+        timed("train", seconds, lambda: train(config, path))
+    agent = load(path)
     policy = from_sb3(agent)
     recordings = config.folder / "episodes"
     if not recordings.exists():
         timed("record", seconds, lambda: record_episodes(
             recordings, make_env(config, "none"), policy, config.recorded, config.seed, config.noise))  # fmt: skip
     head = config.folder / "head"
-    fitted: dict[str, float] = {}
     if not head.exists():
-        fitted = timed("fit", seconds, lambda: fit_head(policy, load_episodes(recordings), config.head, config.seed))
+        known["head"] = timed(
+            "fit", seconds, lambda: fit_head(policy, load_episodes(recordings), config.head, config.seed)
+        )
         save_head(head, policy)
-        say("  ".join(f"{name} {value:.4g}" for name, value in fitted.items()))
+        cli.write_text(notes, json.dumps(known))
+    say(f"head: {summarize(known['head'])}")
     policy = load_head(head, from_sb3(agent))
     episodes = timed("compare", seconds, lambda: run_all(config, policy))
     print(table(episodes))
@@ -84,8 +107,8 @@ def main() -> None:
         about = {**settings.to_dict(dataclasses.replace(config, folder="", output=None)), "tints": dict(TINTS)}  # type: ignore[arg-type]
         record = {
             "settings": about,
-            "adaptation": {arm: settings.to_dict(ADAPTATIONS[arm]) for arm in ARMS},
-            "head": fitted,
+            "adaptation": {arm: settings.to_dict(adaptation) for arm, adaptation in ARMS.items()},
+            "head": known["head"],
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
             "hardware": hardware(),
             "command": f"python {' '.join(sys.argv)}",
@@ -110,17 +133,18 @@ def make_env(config: ExampleConfig, tint: str) -> gym.Env:
     return make_gradient_env(steps=config.episode_steps, size=config.size, layout="HWC", tint=TINTS[tint])
 
 
-def trained(config: ExampleConfig) -> Any:
-    """The agent, as Stable-Baselines3 trains it; nothing here is made for adaptation."""
-    try:
-        from stable_baselines3 import PPO
-        from stable_baselines3.common.callbacks import BaseCallback
-        from stable_baselines3.common.env_util import make_vec_env
-    except ImportError as error:
-        raise cli.BadInput("stable-baselines3 is not installed: pip install 'pad-rl[sb3]'") from error
-    path = config.folder / "agent.zip"
-    if path.is_file():
-        return PPO.load(path, device="cpu")
+def load(path: Path) -> Any:
+    from stable_baselines3 import PPO
+
+    return PPO.load(path, device="cpu")
+
+
+def train(config: ExampleConfig, path: Path) -> None:
+    """Train an agent as Stable-Baselines3 does; nothing here is made for adaptation."""
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.env_util import make_vec_env
+
     environments = make_vec_env(lambda: make_env(config, "none"), 8, seed=config.seed)
     agent = PPO("CnnPolicy", environments, n_steps=64, batch_size=128, n_epochs=6, gamma=0.9, learning_rate=5e-4,
                 seed=config.seed, device="cpu")  # fmt: skip
@@ -132,8 +156,8 @@ def trained(config: ExampleConfig) -> Any:
                 return True
 
         agent.learn(config.steps, callback=Progress())
+    path.parent.mkdir(parents=True, exist_ok=True)
     agent.save(path)
-    return agent
 
 
 def run_all(config: ExampleConfig, policy: Any) -> dict[str, dict[str, list[Episode]]]:
@@ -142,8 +166,8 @@ def run_all(config: ExampleConfig, policy: Any) -> dict[str, dict[str, list[Epis
     with progress_bar("comparing", config.episodes * len(TINTS) * (1 + len(ARMS)), 0, "episodes") as bar:
         for tint in TINTS:
             env = make_env(config, tint)
-            arms = {"frozen": FrozenPolicy(policy),
-                    **{arm: AdaptivePolicy(policy, ADAPTATIONS[arm], config.seed) for arm in ARMS}}  # fmt: skip
+            learning = {arm: AdaptivePolicy(policy, adaptation, config.seed) for arm, adaptation in ARMS.items()}
+            arms: dict[str, Policy] = {"frozen": FrozenPolicy(policy), **learning}
             found[tint] = {arm: [] for arm in arms}
             for arm, acting in arms.items():
                 for number in range(config.episodes):
@@ -166,12 +190,12 @@ def summary(met: list[Episode], frozen: list[Episode]) -> dict[str, Any]:
 
 
 def table(episodes: dict[str, dict[str, list[Episode]]]) -> str:
-    lines = [f"{'tint':8}  {'frozen':13} {'adaptation':10}  {'adapted':13} {'difference':16} won/lost/tied  regret"]
+    lines = [f"{'tint':10}  {'frozen':13} {'adaptation':23}  {'adapted':13} {'difference':16} won/lost/tied  regret"]
     for tint, arms in episodes.items():
         for arm in ARMS:
             found = compare(arms["frozen"], arms[arm])
             frozen = mean_interval([episode.episode_return for episode in arms["frozen"]])
-            lines.append(f"{tint:8}  {frozen!s:13} {arm:10}  {found.adapted!s:13} {found.difference.format('+'):16} "
+            lines.append(f"{tint:10}  {frozen!s:13} {arm:23}  {found.adapted!s:13} {found.difference.format('+'):16} "
                          f"{f'{found.won}/{found.lost}/{found.tied}':13}  {found.regret:.1f}")  # fmt: skip
     return "\n".join(lines)
 

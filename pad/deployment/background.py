@@ -146,3 +146,4 @@ def _work(shared: _Shared) -> None:
                 done = metrics.pop("updates", 0)
                 shared.updates += int(done)
                 shared.measured = {**shared.measured, **metrics, "updates": shared.measured["updates"] + done}
+    shared.idle.set()
