@@ -114,11 +114,23 @@ class Learner:
         Returns:
             `updates`, the gradient steps that were made, and `self_supervised_loss`: where a guard needs it that of
             the transition itself under the weights in use, else that of what the last step learned from.
+
+        Raises:
+            Exception: whatever the model raises before a first gradient step has worked; later it is a failure.
         """
         self._memory.append(transition)
         self._decisions += 1
         if self.given_up:
             return {"updates": 0}
+        try:
+            return self._learn_guarded(transition)
+        except Exception:  # whatever PyTorch says, memory that is used up included
+            if not self._worked:
+                raise  # it never can
+            self._fail("error")
+            return {"updates": 0}
+
+    def _learn_guarded(self, transition: Transition) -> Metrics:
         if self._gate is None and self._trial is None and self.config.guards.explosion is None:
             return self._learn()
         before, after = (self.features.of(seen, self.weights) for seen in (transition.obs, transition.next_obs))
@@ -181,12 +193,7 @@ class Learner:
             return {"updates": 0}
         loss = math.nan
         for done in range(self.config.updates):
-            try:
-                loss = self._update()
-            except RuntimeError:  # whatever PyTorch says, memory that is used up included
-                if not self._worked:
-                    raise  # it never can
-                loss = math.nan
+            loss = self._update()
             self._worked = True
             if not math.isfinite(loss):
                 self._fail("not_finite")
@@ -264,16 +271,29 @@ class Learner:
         Raises:
             ValueError: when it is of other weights than those that move here.
         """
-        for part in ("weights", "shadow"):
-            shapes = {name: tuple(value.shape) for name, value in state[part].items()}
-            expected = {name: tuple(value.shape) for name, value in self.moving.items()}
-            if shapes != expected:
-                raise ValueError(f"the state moves {shapes}, this policy {expected}")
+        self.check_state(state)
         device = self.model.device
         self._return_to(tuple(value.to(device).clone() for value in state["weights"].values()))
         self.shadow = tuple(value.to(device).clone() for value in state["shadow"].values())
         self._optimizer.load_state_dict(deepcopy(state["optimizer"]))
         self.given_up = bool(state["given_up"])
+
+    def check_state(self, state: dict[str, Any]) -> None:
+        """Whether `load_state_dict` takes a state; changes nothing.
+
+        Raises:
+            ValueError: when it does not.
+        """
+        for part in ("weights", "shadow"):
+            shapes = {name: tuple(value.shape) for name, value in state[part].items()}
+            expected = {name: tuple(value.shape) for name, value in self.moving.items()}
+            if shapes != expected:
+                raise ValueError(f"the state moves {shapes}, this policy {expected}")
+        # Each kind of optimizer has settings of its own, and steps only with these.
+        settings, own = ([sorted(group) for group in optimizer["param_groups"]]
+                         for optimizer in (state["optimizer"], self._optimizer.state_dict()))  # fmt: skip
+        if settings != own:
+            raise ValueError(f"the state is of another optimizer than {self.config.optimizer}, with settings {settings}")
 
 
 def make_gate(model: Model, config: AdaptationConfig) -> Gate | None:

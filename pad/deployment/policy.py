@@ -90,6 +90,7 @@ class AdaptivePolicy:
             self._parameters = list(self._model.moving(self.config).values())
         self._budget = budget
         self._counts: Counter[str] = Counter()
+        self._reported: Counter[str] = Counter()
         self._told = False
         self._weights: Weights = self._learner.weights
         self._begin()
@@ -146,6 +147,8 @@ class AdaptivePolicy:
         """
 
         def restore() -> None:
+            if snapshot is not None:
+                self._learner.check_state(snapshot)  # before what was learned is gone
             self._learner.restore()
             if snapshot is not None:
                 self._learner.load_state_dict(snapshot)
@@ -155,7 +158,8 @@ class AdaptivePolicy:
 
     def snapshot(self) -> dict[str, Any]:
         """What was learned so far, to `restore` later."""
-        return self._call(self._learner.state_dict)
+        read = self._learner.state_dict
+        return read() if self._background is None else self._background.read(read)
 
     def save(self, path: str | Path) -> None:
         """Write what was learned to a file, which is at any moment the old one or the new one."""
@@ -204,14 +208,14 @@ class AdaptivePolicy:
         """Learn from one transition, as far as the guards allow.
 
         Returns:
-            `updates`, the gradient steps that were made; `self_supervised_loss`, where it was measured; and a 1 for
-            each guard that acted, as `guards/<reason>`. In the background: what has been measured since the last call.
+            `updates`, the gradient steps that were made; `self_supervised_loss`, where it was measured; and how often
+            each guard has acted since the last call, as `guards/<reason>`. In the background: all that has been
+            measured since then.
 
         Raises:
             TypeError, ValueError: when the first observation is not what was declared, or the action has another shape
                 than the policy's.
         """
-        before = Counter(self.counts)
         taken = self._model.action(action)
         seen, next_seen = self._admit(obs), self._admit(next_obs)
         metrics: Metrics = {"updates": 0}
@@ -227,7 +231,8 @@ class AdaptivePolicy:
             self._told = True
             warnings.warn("adaptation failed repeatedly and is off: the policy acts with its trained weights",
                           RuntimeWarning, stacklevel=2)  # fmt: skip
-        acted = Counter(self.counts) - before
+        counts = Counter(self.counts)
+        acted, self._reported = counts - self._reported, counts
         return {**metrics, **{f"guards/{reason}": count for reason, count in acted.items()}}
 
     def _learn(self, transition: Transition) -> Metrics:
