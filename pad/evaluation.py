@@ -1,6 +1,7 @@
 """Episodes, one at a time or frozen and adapting side by side, and what their returns say."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,10 @@ class Episode:
     """At each step; empty for a policy that does not measure it."""
     updates: int = 0
     """Gradient steps that the policy made."""
+    guards: Counter[str] = field(default_factory=Counter)
+    """How often each guard of an adapting policy acted, by its reason."""
+    drift: list[float] = field(default_factory=list)
+    """Distance from the trained weights at each step, as a share of these weights' norm; empty for a frozen policy."""
     frames: list[np.ndarray] = field(default_factory=list, repr=False)
     """Rendered pictures, if they were asked for."""
 
@@ -44,6 +49,11 @@ def run_episode(env: gym.Env, policy: Policy, seed: int, record: bool = False) -
         obs, over = next_obs, terminated or truncated
         episode.rewards.append(float(reward))
         episode.updates += int(metrics.get("updates", 0))
+        for name, value in metrics.items():
+            if name.startswith("guards/"):
+                episode.guards[name.removeprefix("guards/")] += int(value)
+        if "drift" in metrics:
+            episode.drift.append(metrics["drift"])
         if "self_supervised_loss" in metrics:
             episode.self_supervised_loss.append(metrics["self_supervised_loss"])
     episode.seconds = time.perf_counter() - started

@@ -14,7 +14,7 @@ import torch
 import envs
 from pad.agent import Agent
 from pad.checkpoint import load_checkpoint
-from pad.deployment import AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy
+from pad.deployment import AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy, PerturbedPolicy
 from pad.evaluation import Episode, run_episode
 from pad.memory import keep_pages
 from pad.seeding import episode_seed
@@ -33,11 +33,20 @@ class Arm:
     device: str = "cpu"
     record: int = 0
     """How many of the first episodes keep their pictures."""
+    drifts: tuple[tuple[float, ...], ...] | None = None
+    """Of each episode of an adapting arm: a frozen policy is moved at random by as much, in place of adapting."""
+
+    @property
+    def name(self) -> str:
+        """What this policy does beside the others: frozen, adapted, or null (moved at random as far as the adapted)."""
+        if self.drifts is not None:
+            return "null"
+        return "frozen" if self.adaptation is None else "adapted"
 
     @property
     def lifelong(self) -> bool:
         """Whether an episode depends on those before it."""
-        return self.adaptation is not None and self.adaptation.reset == "never"
+        return self.name == "adapted" and self.adaptation is not None and self.adaptation.reset == "never"
 
 
 def run_arms(arms: list[Arm], workers: int) -> Iterator[tuple[int, Episode]]:
@@ -80,11 +89,12 @@ def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
     # Two threads beside another busy process are many times slower than one.
     torch.set_num_threads(1)
     keep_pages()
-    env, policy = _env(arm.env), _policy(arm)
-    episodes = []
+    env, episodes = _env(arm.env), []
+    policy = None if arm.drifts else _policy(arm)
     for number in numbers:
         record = number < arm.record
-        shown = MeasuredPolicy(policy) if record else policy
+        policy = _perturbed(arm, number) if arm.drifts else policy
+        shown = MeasuredPolicy(policy) if record and isinstance(policy, FrozenPolicy | AdaptivePolicy) else policy
         episodes.append(run_episode(env, shown, episode_seed(arm.seed, number), record))
     return episodes
 
@@ -94,6 +104,12 @@ def _policy(arm: Arm) -> FrozenPolicy | AdaptivePolicy:
     if arm.adaptation is None:
         return FrozenPolicy(agent)
     return AdaptivePolicy(agent, arm.adaptation, arm.seed)
+
+
+def _perturbed(arm: Arm, number: int) -> PerturbedPolicy:
+    assert arm.drifts is not None
+    assert arm.adaptation is not None
+    return PerturbedPolicy(_agent(arm.checkpoint, arm.device), arm.adaptation, arm.drifts[number], number)
 
 
 @lru_cache(maxsize=2)

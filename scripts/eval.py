@@ -10,11 +10,13 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cli
+import numpy as np
 import tyro
 from episodes import Arm, default_workers, hardware, run_arms
 from figures import draw_comparison
@@ -43,8 +45,12 @@ class EvalConfig:
     """Which episodes: number k of a seed is the same for every agent, arm and machine."""
     adapt: bool = False
     """Also run the adapting policy, and report its paired difference."""
+    null: bool = False
+    """With --adapt: also run a frozen policy whose weights are moved at random by as much as adaptation moved them, to
+    tell what the same motion does without the signal."""
     adaptation: str = "default"
-    """Settings of the adapting policy: default, paper, or a YAML file. The flags below change single ones."""
+    """Settings of the adapting policy: default, unguarded, paper, or a YAML file. The flags below change single
+    ones."""
     adapter: Annotated[AdaptationConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=AdaptationConfig)
     shift_data: str | None = None
     """Folder in the published benchmark's layout, or of videos. Default: our own colours and backgrounds."""
@@ -68,6 +74,8 @@ class EvalConfig:
             raise ValueError(f"episodes and workers must be at least 1, got {self.episodes} and {self.workers}")
         if not self.shift:
             raise ValueError("at least one shift must be named")
+        if self.null and not self.adapt:
+            raise ValueError("--null goes with --adapt: it moves weights by as much as adaptation does")
         if len(set(self.shift)) < len(self.shift):
             raise ValueError(f"each shift can be named once, got {' '.join(self.shift)}")
 
@@ -85,6 +93,10 @@ def main() -> None:
     folder = Path("runs") / "eval" / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
     with Tracker(folder, config.tracking, name, "eval", described) as tracker:
         episodes = run_all(arms, config.workers, tracker)
+        if config.null:
+            null_arms = [null_arm(arm, met) for arm, met in zip(arms, episodes, strict=True) if arm.name == "adapted"]
+            episodes += run_all(null_arms, config.workers, tracker, sum(len(met) for met in episodes))
+            arms += null_arms
         report(config, checkpoint, arms, episodes, tracker)
 
 
@@ -157,14 +169,19 @@ def make_env_config(config: EvalConfig, checkpoint: Checkpoint, shift: str) -> e
     return dataclasses.replace(env, shift=shift, shift_data=data, shift_split=config.shift_split, quality=quality)
 
 
-def run_all(arms: list[Arm], workers: int, tracker: Tracker) -> list[list[Episode]]:
+def null_arm(arm: Arm, met: list[Episode]) -> Arm:
+    """The same episodes for a policy that is moved at random as far as the adapting one moved itself."""
+    return dataclasses.replace(arm, drifts=tuple(tuple(episode.drift) for episode in met), record=0)
+
+
+def run_all(arms: list[Arm], workers: int, tracker: Tracker, first_step: int = 0) -> list[list[Episode]]:
     """Episodes of each arm, logged as they come."""
     episodes: list[list[Episode]] = [[] for _ in arms]
     with progress_bar("episodes", sum(arm.episodes for arm in arms), 0, "episodes") as bar:
-        for step, (index, episode) in enumerate(run_arms(arms, workers)):
+        for step, (index, episode) in enumerate(run_arms(arms, workers), first_step):
             arm = arms[index]
             episodes[index].append(episode)
-            label = f"{arm.env.shift}/{'frozen' if arm.adaptation is None else 'adapted'}"
+            label = f"{arm.env.shift}/{arm.name}"
             tracker.log({f"{label}_return": episode.episode_return, "episode": len(episodes[index])}, step)
             bar.set_postfix_str(f"{label} {episode.episode_return:.0f}")
             bar.update(1)
@@ -177,12 +194,16 @@ def report(
     """The table, and the files that were asked for."""
     by_shift: dict[str, dict[str, list[Episode]]] = {}
     for arm, met in zip(arms, episodes, strict=True):
-        by_shift.setdefault(arm.env.shift, {})["frozen" if arm.adaptation is None else "adapted"] = met
+        by_shift.setdefault(arm.env.shift, {})[arm.name] = met
     print(format_table(by_shift))
+    if config.adapt:
+        print(format_guards(by_shift))
     results = {shift: {name: arm_record(met) for name, met in arms.items()} for shift, arms in by_shift.items()}
     for shift, met in by_shift.items():
         if "adapted" in met:
             results[shift]["comparison"] = dataclasses.asdict(compare(met["frozen"], met["adapted"]))
+        if "null" in met:
+            results[shift]["null_comparison"] = dataclasses.asdict(compare(met["frozen"], met["null"]))
     if config.output:
         record = {
             "settings": settings.to_dict(config_for_record(config)),
@@ -215,21 +236,48 @@ def arm_record(episodes: list[Episode]) -> dict[str, Any]:
         "seeds": [episode.seed for episode in episodes],
         "updates": [episode.updates for episode in episodes],
         "steps_per_second": round(steps_per_second(episodes), 1),
+        "guards": [dict(episode.guards) for episode in episodes],
+        "mean_drift": [round(float(np.mean(episode.drift)), 5) if episode.drift else 0.0 for episode in episodes],
     }
+
+
+def format_guards(by_shift: dict[str, dict[str, list[Episode]]]) -> str:
+    """How often each guard acted, in an episode on average."""
+    lines = []
+    for shift, met in by_shift.items():
+        episodes = met["adapted"]
+        total = sum((episode.guards for episode in episodes), Counter[str]())
+        acted = ", ".join(f"{reason} {count / len(episodes):.1f}" for reason, count in total.most_common()) or "none"
+        decisions = sum(episode.steps for episode in episodes) / len(episodes)
+        lines.append(f"{shift}: guards in an episode of {decisions:.0f} decisions: {acted}")
+    return "\n".join(lines)
 
 
 def format_table(by_shift: dict[str, dict[str, list[Episode]]]) -> str:
     """Mean returns with 95 % intervals over episodes, and control steps a second."""
-    rows = [["shift", "frozen", "adapted", "adapted - frozen", "won/lost/tied", "regret", "catastrophes", "steps/s"]]
+    rows = [
+        [
+            "shift",
+            "frozen",
+            "adapted",
+            "adapted - frozen",
+            "won/lost/tied",
+            "regret",
+            "null regret",
+            "catastrophes",
+            "steps/s",
+        ]
+    ]
     for shift, met in by_shift.items():
         speeds = " / ".join(f"{steps_per_second(episodes):.0f}" for episodes in met.values())
         if "adapted" in met:
             c: Comparison = compare(met["frozen"], met["adapted"])
             row = [shift, str(c.frozen), str(c.adapted), c.difference.format("+")]
-            rows.append([*row, f"{c.won}/{c.lost}/{c.tied}", f"{c.regret:.0f}", c.format_catastrophes(), speeds])
+            null = f"{compare(met['frozen'], met['null']).regret:.0f}" if "null" in met else ""
+            rows.append([*row, f"{c.won}/{c.lost}/{c.tied}", f"{c.regret:.0f}", null, c.format_catastrophes(), speeds])
         else:
             frozen = mean_interval([episode.episode_return for episode in met["frozen"]])
-            rows.append([shift, str(frozen), "", "", "", "", "", speeds])
+            rows.append([shift, str(frozen), "", "", "", "", "", "", speeds])
     used = [column for column in zip(*rows, strict=True) if any(column[1:])]
     widths = [max(map(len, column)) for column in used]
     lines = [

@@ -4,7 +4,7 @@ from pad.deployment.budget import Budget
 from pad.deployment.camera import Camera
 from pad.deployment.config import ADAPTATIONS, NO_GUARDS, AdaptationConfig, GuardConfig
 from pad.deployment.model import AgentModel, Model, as_model
-from pad.deployment.policy import AdaptivePolicy, FrozenPolicy, MeasuredPolicy
+from pad.deployment.policy import AdaptivePolicy, FrozenPolicy, MeasuredPolicy, PerturbedPolicy
 
 __all__ = [
     "ADAPTATIONS",
@@ -18,5 +18,6 @@ __all__ = [
     "GuardConfig",
     "MeasuredPolicy",
     "Model",
+    "PerturbedPolicy",
     "as_model",
 ]

@@ -68,6 +68,7 @@ class Learner:
         self._failures = FailureGuard(guards.failures)
         self.features = Features(model)
         self.counts: Counter[str] = Counter()
+        self._measured_drift: tuple[Weights, float] | None = None
         self._worked = False
         self.given_up = False
         """Whether repeated failure has ended all learning."""
@@ -254,7 +255,9 @@ class Learner:
     @property
     def drift(self) -> float:
         """Distance of the weights in use from the trained ones, as a share of these weights' norm."""
-        return self._drift.distance(self.weights)
+        if self._measured_drift is None or self._measured_drift[0] is not self.weights:
+            self._measured_drift = self.weights, self._drift.distance(self.weights)
+        return self._measured_drift[1]
 
     def state_dict(self) -> dict[str, Any]:
         """What was learned, with the optimizer that goes on: plain containers and tensors."""
