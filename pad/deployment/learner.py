@@ -296,7 +296,7 @@ class Learner:
         settings, own = ([sorted(group) for group in optimizer["param_groups"]]
                          for optimizer in (state["optimizer"], self._optimizer.state_dict()))  # fmt: skip
         if settings != own:
-            raise ValueError(f"the state is of another optimizer than {self.config.optimizer}, with settings {settings}")
+            raise ValueError(f"the state is of another optimizer than {self.config.optimizer}: {settings}")
 
 
 def make_gate(model: Model, config: AdaptationConfig) -> Gate | None:
