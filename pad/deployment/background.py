@@ -1,5 +1,6 @@
 """Learning in a thread of its own, so that the control loop never waits for it."""
 
+import atexit
 import threading
 import time
 import weakref
@@ -29,6 +30,7 @@ class Background:
         self._shared = _Shared(learner, budget)
         self._thread = threading.Thread(target=_work, args=(self._shared,), name="pad-adaptation", daemon=True)
         self._thread.start()
+        _threads[self._thread] = self._shared.stop
         # The thread knows nothing of this object, and ends with it.
         self._finalizer = weakref.finalize(self, self._shared.stop)
 
@@ -135,6 +137,19 @@ class _Shared:
     def stop(self) -> None:
         self.stopped = True
         self.wake.set()
+
+
+_threads: "weakref.WeakKeyDictionary[threading.Thread, Callable[[], None]]" = weakref.WeakKeyDictionary()
+
+
+@atexit.register
+def _end_all() -> None:
+    # A thread that is inside PyTorch when the interpreter goes takes the process down with it.
+    running = list(_threads.items())
+    for _, stop in running:
+        stop()
+    for thread, _ in running:
+        thread.join(timeout=10)
 
 
 def _work(shared: _Shared) -> None:
