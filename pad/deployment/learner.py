@@ -275,9 +275,13 @@ class Learner:
             ValueError: when it is of other weights than those that move here.
         """
         self.check_state(state)
-        device = self.model.device
-        self._return_to(tuple(value.to(device).clone() for value in state["weights"].values()))
-        self.shadow = tuple(value.to(device).clone() for value in state["shadow"].values())
+        # By name: a file keeps tensors in an order of its own.
+        weights, shadow = (
+            tuple(state[part][name].to(self.model.device).clone() for name in self.moving)
+            for part in ("weights", "shadow")
+        )
+        self._return_to(weights)
+        self.shadow = shadow
         self._optimizer.load_state_dict(deepcopy(state["optimizer"]))
         self.given_up = bool(state["given_up"])
 
