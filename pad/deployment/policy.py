@@ -92,7 +92,8 @@ class AdaptivePolicy:
         self._budget = budget
         self._counts: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
-        self._told = False
+        self._told, self._first = False, True
+        self._last_ever: Seen | None = None
         self._weights: Weights = self._learner.weights
         self._begin()
 
@@ -127,7 +128,6 @@ class AdaptivePolicy:
     def _begin(self) -> None:
         self._last_valid: Seen | None = None
         self._known: deque[tuple[Any, Seen | None]] = deque(maxlen=2)
-        self._first = True
         if self._frames is not None:
             self._frames.reset()
 
@@ -196,14 +196,22 @@ class AdaptivePolicy:
         In place of an observation that no working camera sends, that of the last valid one. Never waits for learning.
 
         Raises:
-            TypeError: when the first observation is not of the declared kind.
-            ValueError: when the first one has another shape or dtype than in training.
+            TypeError: when the very first observation is not of the declared kind.
+            ValueError: when that one has another shape or dtype than in training.
         """
         self._take_over()
         seen = self._admit(obs) or self._last_valid
-        if seen is None:  # blind from the first frame on: something must be done
-            seen = self._model.see(_finite(obs, self._model))
+        if seen is None:  # blind from the episode's first frame on: something must be done
+            seen = self._blindly(obs)
         return self._model.act(self._features.of(seen, self._weights), seen)
+
+    def _blindly(self, obs: Observation) -> Seen:
+        try:
+            return self._model.see(_finite(obs, self._model))
+        except (TypeError, ValueError):
+            if self._last_ever is None:
+                raise
+            return self._last_ever
 
     def observe(self, obs: Observation, action: Any, next_obs: Observation) -> Metrics:
         """Learn from one transition, as far as the guards allow.
@@ -214,7 +222,7 @@ class AdaptivePolicy:
             measured since then.
 
         Raises:
-            TypeError, ValueError: when the first observation is not what was declared, or the action has another shape
+            TypeError, ValueError: when the very first observation is not what was declared, or the action has another shape
                 than the policy's.
         """
         taken = self._model.action(action)
@@ -269,7 +277,7 @@ class AdaptivePolicy:
         if fault is not None:
             self._counts[f"frames_{fault}"] += 1
         else:
-            self._last_valid = seen
+            self._last_valid = self._last_ever = seen
         self._first = False
         self._known.append((print_, seen))
         return seen
