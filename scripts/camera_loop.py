@@ -247,7 +247,7 @@ def connect(host: str, port: int, patience: float = 30.0) -> socket.socket:
     while True:
         try:
             return socket.create_connection((host, port), timeout=patience)
-        except OSError as error:
+        except OSError as error:  # noqa: PERF203  # that is the point
             if time.monotonic() > until:
                 raise ChildProcessError(f"robot: no policy listens at {host}:{port}: {error}") from error
             time.sleep(0.2)
@@ -427,7 +427,7 @@ def accept(server: socket.socket, robot: subprocess.Popen | None) -> socket.sock
     while True:
         try:
             return server.accept()[0]
-        except TimeoutError:
+        except TimeoutError:  # noqa: PERF203  # that is the point
             if robot is not None and robot.poll() is not None:
                 raise ChildProcessError(f"policy: the robot ended with exit code {robot.returncode}") from None
 

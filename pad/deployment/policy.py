@@ -222,8 +222,8 @@ class AdaptivePolicy:
             measured since then.
 
         Raises:
-            TypeError, ValueError: when the very first observation is not what was declared, or the action has another shape
-                than the policy's.
+            TypeError, ValueError: when the very first observation is not what was declared, or the action has another
+                shape than the policy's.
         """
         taken = self._model.action(action)
         seen, next_seen = self._admit(obs), self._admit(next_obs)
