@@ -305,3 +305,16 @@ def test_settings_that_make_no_sense_are_refused(change, message):
 def test_more_layers_than_there_are_cannot_move(agent):
     with pytest.raises(ValueError, match="layers must be at most 2 for this agent, got 5"):
         AdaptivePolicy(agent, dataclasses.replace(CONVOLUTIONS, layers=5))
+
+
+def test_a_frame_that_cannot_be_read_ends_no_run_even_as_the_first_of_an_episode(agent, transition):
+    config = AdaptationConfig(reset="never", guards=dataclasses.replace(NO_GUARDS, frames=True))
+    policy = AdaptivePolicy(agent, config)
+    obs, action, next_obs = transition
+    with pytest.raises(ValueError, match="must be uint8"):
+        policy.act(obs[:, 1:])
+    expected = policy.act(obs)
+    policy.reset()
+    assert (policy.act(obs[:, 1:]) == expected).all()
+    policy.observe(obs[:, 1:], action, next_obs)
+    assert policy.counts["frames_shape"] == 1
