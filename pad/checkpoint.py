@@ -67,7 +67,7 @@ def save_checkpoint(
     fresh = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    (fresh / "config.yaml").write_text(yaml.safe_dump(description, sort_keys=False))
+    (fresh / "config.yaml").write_text(_to_yaml(description))
     if model:
         weights = {name: value.detach().cpu().contiguous() for name, value in agent.state_dict().items()}
         weights = {name: value.half() for name, value in weights.items()} if half else weights
@@ -77,6 +77,10 @@ def save_checkpoint(
     for path in fresh.iterdir():
         sync(path)
     replace_folder(fresh, folder)
+
+
+def _to_yaml(description: dict[str, Any]) -> str:
+    return yaml.safe_dump(description, sort_keys=False, default_flow_style=None, width=120)
 
 
 def replace_folder(fresh: Path, folder: Path) -> None:
@@ -159,8 +163,10 @@ def _load(folder: Path, device: str) -> Checkpoint:
             int(description["frame_channels"]),
             critic=bool(description["critic"]),
         )
-        if description.get("calibration"):
-            agent.calibration = settings.from_dict(Calibration, description["calibration"], "calibration")
+        calibration = description.get("calibration")
+        # Versions before 0.2 measured one number for all of an episode, which says too little.
+        if calibration and not isinstance(calibration.get("usual_loss"), float):
+            agent.calibration = settings.from_dict(Calibration, calibration, "calibration")
     except Exception as error:  # whatever a foreign file makes the networks say
         raise ValueError(f"{folder / 'config.yaml'} does not describe an agent: {_first_line(error)}") from error
     try:
@@ -189,7 +195,7 @@ def write_calibration(folder: Path, calibration: Calibration) -> None:
     path = folder / "config.yaml"
     description = {**_read_description(path), "calibration": settings.to_dict(calibration)}
     fresh = path.with_name(".config.yaml.new")
-    fresh.write_text(yaml.safe_dump(description, sort_keys=False))
+    fresh.write_text(_to_yaml(description))
     sync(fresh)
     fresh.replace(path)
 

@@ -1,50 +1,92 @@
 """When to adapt: while self-supervised loss and features are not what they were in the training environment."""
 
 import math
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-WINDOW = 8
-"""Decisions over which the loss is averaged: one alone says little."""
+WINDOW = 32
+"""Decisions over which a measurement is averaged: one alone says little."""
 QUANTILE = 0.99
+PHASES = (0, 8, 16, 32, 64)
+"""Decisions of an episode at which another usual value begins. At its start a policy that has still to swing up or find
+its step is confused in training too."""
+DIMENSIONS = 32
+"""Features are compared in so many dimensions at most."""
+SHRINKAGE = 1e-3
+"""Share of the average variance that is added to each: a direction that never moved is not infinitely narrow."""
 
 
 @dataclass(frozen=True)
 class FeatureRange:
-    """What an agent's features are like: mean and standard deviation of each channel's average over the picture."""
+    """What a policy's features are like: mean and whitening of its channels' averages over the picture.
+
+    The distance is that of Mahalanobis: small steps count where the features never moved, however far
+    they swing elsewhere. Features of a policy that was trained under strong augmentation change little
+    with colours and backgrounds, and along other directions than with the pose.
+    """
 
     mean: tuple[float, ...]
-    deviation: tuple[float, ...]
-    usual_distance: float
-    """Which the running average of the distance exceeds in one of a hundred decisions."""
+    whitening: tuple[tuple[float, ...], ...]
+    """Rows: directions scaled so that the features' variance along each is one."""
+    usual_distance: tuple[float, ...]
+    """For each phase, which the running average of the distance exceeds in one of a hundred decisions."""
 
     @classmethod
     def of(cls, episodes: Sequence[np.ndarray]) -> "FeatureRange":
-        """From the channels' averages of some episodes, each (decisions, channels)."""
-        everything = np.concatenate(episodes)
-        mean, deviation = everything.mean(0), everything.std(0)
-        measured = cls(tuple(mean.tolist()), tuple(deviation.tolist()), 0.0)
-        running = [average for rows in episodes for average in _averages(measured.distance(row) for row in rows)]
-        return cls(measured.mean, measured.deviation, float(np.quantile(running, QUANTILE)))
+        """From the features of some episodes, each (decisions, channels)."""
+        reduced = [_reduced(rows) for rows in episodes]
+        everything = np.concatenate(reduced)
+        mean = everything.mean(0)
+        covariance = np.atleast_2d(np.cov(everything.T))
+        size = len(covariance)
+        covariance += (SHRINKAGE * np.trace(covariance) / size + 1e-12) * np.eye(size)
+        values, vectors = np.linalg.eigh(covariance)
+        whitening = (vectors / np.sqrt(values)).T
+        found = cls(_rounded(mean), tuple(_rounded(row) for row in whitening), ())
+        return cls(found.mean, found.whitening, usual([[found.distance(row) for row in rows] for rows in episodes]))
 
     def distance(self, channels: np.ndarray) -> float:
-        """Mean squared distance of the channels' averages in standard deviations; about 1 where they were measured."""
-        deviation = np.array(self.deviation)
-        # A channel that never moves would make the smallest change infinite.
-        deviation = np.maximum(deviation, 0.1 * deviation.mean() + 1e-8)
-        return float(np.mean(np.square((channels - np.array(self.mean)) / deviation)))
+        """Squared distance of one observation's channels from the mean, about 1 where they were measured."""
+        offset = np.array(self.whitening) @ (_reduced(channels) - np.array(self.mean))
+        return float(np.mean(np.square(offset)))
+
+
+def _reduced(channels: np.ndarray) -> np.ndarray:
+    """Channels, or where there are many random combinations of them, always the same ones."""
+    count = channels.shape[-1]
+    if count <= DIMENSIONS:
+        return channels
+    return channels @ np.random.default_rng(0).normal(size=(count, DIMENSIONS)) / math.sqrt(count)
+
+
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(f"{value:.6g}") for value in values)
+
+
+def usual(episodes: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """For each phase of an episode, what the running average exceeds in one of a hundred decisions.
+
+    A phase that no episode reached has the value of the one before.
+    """
+    running = [_averages(values) for values in episodes]
+    found: list[float] = []
+    for start, end in zip(PHASES, (*PHASES[1:], None), strict=True):
+        inside = [value for averages in running for value in averages[start:end]]
+        found.append(float(np.quantile(inside, QUANTILE)) if inside else found[-1])
+    return _rounded(np.array(found))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the self-supervised loss and the features of an agent are like in the environment that it was trained in."""
+    """What self-supervised loss and features of a policy are like in the environment that it was trained in."""
 
     mean_loss: float
     """Of single transitions."""
-    usual_loss: float
-    """Which the running average exceeds in one of a hundred decisions there."""
+    usual_loss: tuple[float, ...]
+    """For each phase, which the running average exceeds in one of a hundred decisions there."""
     episodes: int
     """In which it was measured."""
     features: FeatureRange | None = None
@@ -52,40 +94,39 @@ class Calibration:
 
     @classmethod
     def of(cls, episodes: Sequence[Sequence[float]], features: Sequence[np.ndarray] | None = None) -> "Calibration":
-        """From the losses of some episodes, decision by decision, and their features' channels."""
-        running = [average for losses in episodes for average in _averages(losses)]
+        """From the losses of some episodes, decision by decision, and their features."""
         mean = float(np.mean([loss for losses in episodes for loss in losses]))
         found = None if features is None else FeatureRange.of(features)
-        return cls(mean, float(np.quantile(running, QUANTILE)), len(episodes), found)
+        return cls(mean, usual(episodes), len(episodes), found)
 
 
-class RunningLoss:
-    """Average of the losses so far, recent ones counting most."""
+class RunningAverage:
+    """Average of the values so far, recent ones counting most."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
         """Forget them."""
-        self.value, self._count = 0.0, 0
+        self.value, self.count = 0.0, 0
 
-    def add(self, loss: float) -> float:
-        """The average with one more loss in it."""
-        self._count += 1
-        self.value += (loss - self.value) / min(self._count, WINDOW)
+    def add(self, value: float) -> float:
+        """The average with one more value in it."""
+        self.count += 1
+        self.value += (value - self.value) / min(self.count, WINDOW)
         return self.value
 
 
-def _averages(losses: Iterable[float]) -> list[float]:
-    running = RunningLoss()
-    return [running.add(loss) for loss in losses]
+def _averages(values: Sequence[float]) -> list[float]:
+    running = RunningAverage()
+    return [running.add(value) for value in values]
 
 
 class Gate:
-    """Open while the running loss exceeds `factor` times the usual one, and the features' running distance too.
+    """Open while the running loss exceeds `factor` times the usual one, and the features' distance too.
 
     Either half is left out when its factor is None. The loss says that the policy is confused, which an
-    unusual pose can do too; the features say that the picture is another.
+    unusual pose can do too; the features say that it sees something else than in training.
 
     Raises:
         ValueError: when the calibration does not hold what is asked for.
@@ -94,12 +135,11 @@ class Gate:
     def __init__(self, calibration: Calibration, factor: float | None, feature_factor: float | None = None) -> None:
         if feature_factor is not None and calibration.features is None:
             raise ValueError("the calibration holds no features: scripts/calibrate.py CHECKPOINT measures them")
-        self.threshold = -math.inf if factor is None else factor * calibration.usual_loss
         self._features = None if feature_factor is None else calibration.features
-        self._feature_threshold = 0.0
-        if feature_factor is not None and calibration.features is not None:
-            self._feature_threshold = feature_factor * calibration.features.usual_distance
-        self._loss, self._distance = RunningLoss(), RunningLoss()
+        self._usual_loss = [(-math.inf if factor is None else factor) * abs(value) for value in calibration.usual_loss]
+        distances = () if self._features is None else self._features.usual_distance
+        self._usual_distance = [(feature_factor or 0.0) * value for value in distances]
+        self._loss, self._distance = RunningAverage(), RunningAverage()
 
     def reset(self) -> None:
         """A new episode begins."""
@@ -107,12 +147,14 @@ class Gate:
         self._distance.reset()
 
     def is_open(self, loss: float, channels: np.ndarray | None = None) -> bool:
-        """Whether to learn, given the newest transition's loss, and its features' channels where they count.
+        """Whether to learn, given the newest transition's loss, and its features where they count.
 
         What is no number keeps it shut and leaves no trace.
         """
-        distance = math.inf if self._features is None or channels is None else self._features.distance(channels)
-        if not math.isfinite(loss) or (self._features is not None and not math.isfinite(distance)):
+        distance = 0.0 if self._features is None or channels is None else self._features.distance(channels)
+        if not math.isfinite(loss) or not math.isfinite(distance):
             return False
-        confused = self._loss.add(loss) > self.threshold
-        return confused and (self._features is None or self._distance.add(distance) > self._feature_threshold)
+        phase = bisect_right(PHASES, self._loss.count) - 1
+        confused = self._loss.add(loss) > self._usual_loss[phase]
+        unlike = self._distance.add(distance) > self._usual_distance[phase] if self._features is not None else True
+        return confused and unlike

@@ -38,7 +38,7 @@ def main() -> None:
     if identity(folder) != before:
         raise cli.BadInput(f"{folder} was replaced meanwhile: its run is not over, and calibrates by itself")
     write_calibration(folder, calibration)
-    say(f"{folder}: mean loss {calibration.mean_loss:.4f}, usual loss {calibration.usual_loss:.4f}")
+    say(f"{folder}: mean loss {calibration.mean_loss:.4f}, usual loss {calibration.usual_loss[-1]:.4f}")
 
 
 def calibration_seeds() -> list[int]:

@@ -4,7 +4,8 @@
     python scripts/results.py --check results/*.json
 
 Evaluations (scripts/eval.py --adapt --output) go to README.md, screenings (scripts/screen.py) to
-docs/adaptation.md, measurements (scripts/bench.py) to docs/speed.md. A table replaces what stands
+docs/adaptation.md, measurements (scripts/bench.py) to docs/speed.md, latencies (scripts/latency.py) to
+docs/deploy.md. A table replaces what stands
 between a document's markers, so that no number in it is typed by hand. --check changes nothing and
 fails where a document says something else.
 """
@@ -16,6 +17,7 @@ from typing import Any
 
 import cli
 from bench import Row, format_rows
+from latency import Block, LatencyConfig, format_blocks
 from screen import format_screening
 
 from pad import settings
@@ -32,7 +34,12 @@ def main() -> None:
     records = [read_record(Path(argument)) for argument in arguments if argument != "--check"]
     if not records:
         raise cli.BadInput("results.py --check takes the files that hold the numbers")
-    evaluations = [record for record in records if "rows" not in record]
+    for record in records:
+        if "blocks" in record:
+            config = settings.from_dict(LatencyConfig, record["settings"], "settings")
+            blocks = [[Block(**block) for block in pair] for pair in record["blocks"]]
+            put(Path("docs/deploy.md"), format_blocks(config, blocks), "--check" in arguments)
+    evaluations = [record for record in records if "rows" not in record and "blocks" not in record]
     if evaluations:
         put(Path("README.md"), make_table(evaluations), "--check" in arguments)
     rows = [row for record in records for row in record.get("rows", [])]
@@ -63,7 +70,7 @@ def put(document: Path, table: str, check: bool) -> None:
 def make_table(records: list[dict[str, Any]]) -> str:
     """Markdown table of evaluations: one row for each agent, shift and adaptation setting."""
     columns = ["agent", "shift", "episodes", "frozen", "adaptation", "adapted", "adapted − frozen", "won / lost / tied",
-               "regret", "catastrophes"]  # fmt: skip
+               "regret", "null regret", "catastrophes"]  # fmt: skip
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     cells = [(record["settings"], shift, cell) for record in records for shift, cell in shifts_of(record).items()]
     agents = list(dict.fromkeys(chosen["checkpoint"] for chosen, _, _ in cells))
@@ -71,10 +78,11 @@ def make_table(records: list[dict[str, Any]]) -> str:
     # Settings of the same agent under the same shift stand below each other.
     for chosen, shift, cell in sorted(cells, key=lambda c: (agents.index(c[0]["checkpoint"]), shifts.index(c[1]))):
         c = settings.from_dict(Comparison, cell["comparison"], f"{shift}.comparison")
+        null = f"{cell['null_comparison']['regret']:.0f}" if "null_comparison" in cell else ""
         lines.append(
             f"| {chosen['checkpoint']} | {shift} | {chosen['episodes']} | {c.frozen} | {chosen['adaptation']} | "
             f"{c.adapted} | {c.difference.format('+')} | {c.won} / {c.lost} / {c.tied} | "
-            f"{c.regret:.0f} | {c.format_catastrophes()} |"
+            f"{c.regret:.0f} | {null} | {c.format_catastrophes()} |"
         )
     return "\n".join(lines)
 
@@ -94,7 +102,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no evaluation file {path}")
     try:
         record = json.loads(path.read_text())
-        if "rows" in record:
+        if "rows" in record or "blocks" in record:
             return record
         missing = {"checkpoint", "shift", "episodes", "adaptation"} - set(record["settings"])
         cells = shifts_of(record).values()

@@ -37,6 +37,8 @@ class ScreenConfig:
     """Episodes for each agent, shift and candidate."""
     seed: int = 1000
     """Which episodes; the reported ones have seed 0."""
+    paper: bool = True
+    """Also the authors' settings, which cost most of the time."""
     workers: int = field(default_factory=default_workers)
     output: Path = Path("results/screening.json")
 
@@ -47,7 +49,7 @@ class ScreenConfig:
 
 def main() -> None:
     config = cli.parse(ScreenConfig, sys.argv[1:])
-    candidates = read_candidates(config.candidates)
+    candidates = read_candidates(config.candidates, config.paper)
     cells = [
         (checkpoint, shift, name) for checkpoint in config.checkpoints for shift in config.shift for name in candidates
     ]
@@ -78,8 +80,8 @@ def main() -> None:
     say(f"wrote {config.output}")
 
 
-def read_candidates(folder: Path) -> dict[str, AdaptationConfig | None]:
-    """Frozen, the authors' settings, and every file of the folder.
+def read_candidates(folder: Path, paper: bool) -> dict[str, AdaptationConfig | None]:
+    """Frozen, the authors' settings if asked for, and every file of the folder.
 
     Raises:
         FileNotFoundError: when there is no such folder.
@@ -87,7 +89,7 @@ def read_candidates(folder: Path) -> dict[str, AdaptationConfig | None]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
     found = {path.stem: settings.read_yaml(AdaptationConfig, path) for path in sorted(folder.glob("*.yaml"))}
-    return {"frozen": None, "paper": ADAPTATIONS["paper"], **found}
+    return {"frozen": None, **({"paper": ADAPTATIONS["paper"]} if paper else {}), **found}
 
 
 def make_arm(config: ScreenConfig, checkpoint: str, shift: str, adaptation: AdaptationConfig | None) -> Arm:

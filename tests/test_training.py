@@ -21,9 +21,17 @@ from pad.expert import ExpertConfig
 from pad.sac import SACConfig
 from pad.tracking import Tracker, TrackingConfig
 from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
+from pad.training.stepping import make_stepper
 
 SAC_TINY = TrainingConfig(
-    recipe="sac", steps=60, random_steps=20, batch_size=8, evaluations=2, evaluation_episodes=1, save_seconds=0.0
+    recipe="sac",
+    steps=60,
+    random_steps=20,
+    batch_size=8,
+    evaluations=2,
+    evaluation_episodes=1,
+    save_seconds=0.0,
+    recording="inline",
 )
 CLONE_TINY = TrainingConfig(
     recipe="clone",
@@ -103,9 +111,10 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_does(tmp_path, config, ep
     assert lines(tmp_path / "broken") == lines(tmp_path / "unbroken")
 
 
-def test_recording_in_a_second_process_changes_nothing_but_the_time(tmp_path):
+@pytest.mark.parametrize("config", [CLONE_TINY, SAC_TINY])
+def test_a_second_process_changes_nothing_but_the_time(tmp_path, config):
     for name in ("inline", "process"):
-        run_training(tmp_path / name, dataclasses.replace(CLONE_TINY, recording=name))
+        run_training(tmp_path / name, dataclasses.replace(config, recording=name))
     expected, found = weights(tmp_path / "inline"), weights(tmp_path / "process")
     assert all(value.equal(found[name]) for name, value in expected.items())
     assert lines(tmp_path / "inline") == lines(tmp_path / "process")
@@ -155,6 +164,17 @@ def test_the_cloned_agent_has_no_critic_and_the_other_has(tmp_path):
 def mean_return(agent) -> float:
     env = make_gradient_env()
     return float(np.mean([run_episode(env, FrozenPolicy(agent), seed).episode_return for seed in range(20)]))
+
+
+def test_the_death_of_the_simulator_is_told():
+    stepper = make_stepper(make_gradient_env, "pixels", in_process=True)
+    stepper.reset(0)
+    for process in stepper._envs.processes:
+        process.kill()
+        process.join()
+    with pytest.raises(ChildProcessError, match="the process that simulates died"):
+        stepper.reset(1)
+    stepper.close()
 
 
 @pytest.mark.slow

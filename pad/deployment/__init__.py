@@ -3,8 +3,11 @@
 from pad.deployment.budget import Budget
 from pad.deployment.camera import Camera
 from pad.deployment.config import ADAPTATIONS, NO_GUARDS, AdaptationConfig, GuardConfig
+from pad.deployment.head import HeadConfig, fit_head, load_head, save_head
 from pad.deployment.model import AgentModel, Model, as_model
 from pad.deployment.policy import AdaptivePolicy, FrozenPolicy, MeasuredPolicy, PerturbedPolicy
+from pad.deployment.recordings import RecordedEpisode, load_episodes, record_episode
+from pad.deployment.torch_policy import TorchPolicy
 
 __all__ = [
     "ADAPTATIONS",
@@ -16,8 +19,16 @@ __all__ = [
     "Camera",
     "FrozenPolicy",
     "GuardConfig",
+    "HeadConfig",
     "MeasuredPolicy",
     "Model",
     "PerturbedPolicy",
+    "RecordedEpisode",
+    "TorchPolicy",
     "as_model",
+    "fit_head",
+    "load_episodes",
+    "load_head",
+    "record_episode",
+    "save_head",
 ]

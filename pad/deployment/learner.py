@@ -13,7 +13,7 @@ from torch import Tensor
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.guards import DriftGuard, FailureGuard, Trial
 from pad.deployment.model import Model, Seen, Transition
-from pad.gate import Gate, RunningLoss
+from pad.gate import Gate, RunningAverage
 from pad.types import Metrics
 
 Weights = tuple[Tensor, ...]
@@ -97,7 +97,7 @@ class Learner:
         self._tried: Weights | None = None
         if self._trial is not None:
             self._trial.reset()
-        self._used_loss, self._trained_loss = RunningLoss(), RunningLoss()
+        self._used_loss, self._trained_loss = RunningAverage(), RunningAverage()
         self._optimizer = self._make_optimizer()
         self._hold(self.weights)
 

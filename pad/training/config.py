@@ -32,8 +32,8 @@ class TrainingConfig:
     precision: Precision = "float32"
     """Number format of the convolutions. auto: bfloat16 where this machine computes faster in it."""
     recording: Literal["process", "inline"] = "process"
-    """Where the episodes of recipe clone are recorded: in a second process while this one learns, or in this one. The
-    result is the same on a CPU with one thread."""
+    """Where simulator and renderer run: in a second process while this one learns, or in this one. The result is the
+    same on a CPU with one thread."""
     evaluations: int = 10
     """How many times to evaluate in the training environment, evenly spread, the last time at the end."""
     evaluation_episodes: int = 5

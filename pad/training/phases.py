@@ -24,6 +24,7 @@ from pad.sac import SAC
 from pad.seeding import training_seed
 from pad.training.config import TrainingConfig
 from pad.training.recording import MakeEnv, Pending, Plan, Recorder
+from pad.training.stepping import InlineStepper, Stepper, make_stepper
 from pad.types import Batch, Metrics
 
 Advance = Callable[[int], None]
@@ -64,7 +65,7 @@ class Phase(Protocol):
 def make_phases(agent: Agent, make_env: MakeEnv, config: TrainingConfig, seed: int, folder: Path) -> list[Phase]:
     """The phases of a recipe, first to last; replay is kept below `folder`."""
     if config.recipe == "sac":
-        return [_pixel_sac(agent, make_env("pixels"), config, seed, folder / "replay")]
+        return [_pixel_sac(agent, make_env, config, seed, folder / "replay")]
     state_env = make_env("state")
     (state_size,), action_size = state_env.observation_space.shape or (), agent.action_size
     expert = Expert(state_size, action_size, config.expert.hidden).to(agent.device)
@@ -74,11 +75,12 @@ def make_phases(agent: Agent, make_env: MakeEnv, config: TrainingConfig, seed: i
     ]
 
 
-def _pixel_sac(agent: Agent, env: gym.Env, config: TrainingConfig, seed: int, folder: Path) -> "SACPhase":
+def _pixel_sac(agent: Agent, make_env: MakeEnv, config: TrainingConfig, seed: int, folder: Path) -> "SACPhase":
     capacity = config.replay_capacity or _slots(config.steps)
     replay = _image_replay(agent, capacity, folder, seed)
     learner = PixelLearner(agent, config)
-    return SACPhase("sac", agent, env, learner, replay, config.steps, config.random_steps, seed, trains_agent=True)
+    stepper = make_stepper(make_env, "pixels", in_process=config.recording == "process")
+    return SACPhase("sac", agent, stepper, learner, replay, config.steps, config.random_steps, seed, trains_agent=True)
 
 
 def _expert_sac(expert: Expert, env: gym.Env, config: TrainingConfig, seed: int, folder: Path) -> "SACPhase":
@@ -87,7 +89,15 @@ def _expert_sac(expert: Expert, env: gym.Env, config: TrainingConfig, seed: int,
     replay = ReplayBuffer(_slots(settings.steps), shape, actions, dtype=np.float32, folder=folder, seed=seed)
     learner = StateLearner(expert, actions, settings)
     return SACPhase(
-        "expert", expert, env, learner, replay, settings.steps, settings.random_steps, seed, trains_agent=False
+        "expert",
+        expert,
+        InlineStepper(env),
+        learner,
+        replay,
+        settings.steps,
+        settings.random_steps,
+        seed,
+        trains_agent=False,
     )
 
 
@@ -148,7 +158,10 @@ def cropped(batch: Batch, agent: Agent) -> Batch:
 
 
 class SACPhase:
-    """Act at random first, then with the policy that is being learned; one update per decision."""
+    """Act at random first, then with the policy that is being learned; one update per decision.
+
+    The update is made while the environment steps, so the newest transition is first learned from a decision later.
+    """
 
     unit = "steps"
 
@@ -156,7 +169,7 @@ class SACPhase:
         self,
         name: str,
         networks: Agent | Expert,
-        env: gym.Env,
+        env: Stepper,
         learner: PixelLearner | StateLearner,
         replay: ReplayBuffer,
         steps: int,
@@ -171,26 +184,27 @@ class SACPhase:
         self._best_return, self._best_networks = -math.inf, dict[str, torch.Tensor]()
 
     def run_episode(self, advance: Advance) -> Metrics:
-        obs, _ = self._env.reset(seed=training_seed(self._seed, self._episode))
+        obs = self._env.reset(training_seed(self._seed, self._episode))
         self._replay.begin(obs)
         metrics: Metrics = {}
         episode_return, over = 0.0, False
         while not over:
             action = self._act(obs)
-            obs, reward, terminated, truncated, _ = self._env.step(action)
-            self._replay.append(action, float(reward), terminated, obs)
-            over = terminated or truncated
-            episode_return += float(reward)
+            self._env.begin(action)
             self.done += 1
-            if self.done > self._random_steps:
+            if self.done > max(self._random_steps, 1):
                 metrics |= self._learner.update(self._replay)
+            obs, reward, terminated, truncated = self._env.finish()
+            self._replay.append(action, reward, terminated, obs)
+            over = terminated or truncated
+            episode_return += reward
             advance(1)
         self._episode += 1
         return metrics | {"episode_return": episode_return}
 
     def _act(self, obs: np.ndarray) -> np.ndarray:
         if self.done < self._random_steps:
-            return self._rng.uniform(-1, 1, self._env.action_space.shape).astype(np.float32)
+            return self._rng.uniform(-1, 1, self._env.action_shape).astype(np.float32)
         return self._networks.act(obs, sample=True)
 
     def act(self, obs: np.ndarray) -> np.ndarray:
@@ -210,7 +224,7 @@ class SACPhase:
         self._replay.flush()
 
     def close(self) -> None:
-        """Nothing is held."""
+        self._env.close()
 
     def state_dict(self) -> dict[str, Any]:
         return {

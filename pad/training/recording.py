@@ -89,7 +89,7 @@ class Recorder:
         """Start to record with the agent as it is now."""
         if self._env is not None:
             return Pending.of(record(self._env, agent, expert, plan))
-        with _signals_blocked():
+        with signals_blocked():
             return self._submit(agent, expert, plan)
 
     def _submit(self, agent: Agent, expert: Expert, plan: Plan) -> "Pending":
@@ -110,7 +110,7 @@ class Recorder:
 
 
 @contextmanager
-def _signals_blocked() -> Iterator[None]:
+def signals_blocked() -> Iterator[None]:
     """A process that is started inside never hears of Ctrl-C or SIGTERM: the learner decides what they mean."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -1,0 +1,186 @@
+"""How long a control loop waits for its action: frozen, learning inline, and learning in the background.
+
+    python scripts/latency.py --output results/latency.json
+
+A loop at a fixed rate shows recorded observations to each policy in turn, in blocks side by side. The learning ones
+learn at every decision that they have time for: gate and trial are off, which is more work than a guarded policy ever
+does. What counts is the ratio of the 99th percentiles within a pair of blocks. It needs an idle machine with two cores.
+"""
+
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cli
+import numpy as np
+import torch
+from episodes import hardware
+
+import envs
+from pad import settings
+from pad.checkpoint import load_checkpoint
+from pad.deployment import ADAPTATIONS, AdaptivePolicy, FrozenPolicy, GuardConfig
+from pad.memory import keep_pages
+from pad.tracking import progress_bar, say
+
+WARM_UP = 50
+"""Ticks of each block that do not count."""
+
+
+@dataclass(frozen=True)
+class LatencyConfig:
+    """Measure how long a control loop waits for its action."""
+
+    checkpoint: str = "walker_walk"
+    shift: str = "video_easy"
+    """In which the observations are recorded."""
+    rate: float = 20.0
+    """Decisions a second."""
+    ticks: int = 1_000
+    """Decisions in a block."""
+    pairs: int = 10
+    """Blocks of each policy."""
+    policies: tuple[str, ...] = ("frozen", "background")
+    """Those to compare with the first: frozen, inline, background."""
+    output: Path | None = None
+    """JSON file for the figures of every block."""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.policies) - {"frozen", "inline", "background"}:
+            raise ValueError(f"policies must be of frozen, inline, background; got {', '.join(sorted(unknown))}")
+        if min(self.rate, self.ticks, self.pairs, len(self.policies)) <= 0:
+            raise ValueError("rate, ticks, pairs and policies must be positive")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One policy for some ticks; times in milliseconds."""
+
+    policy: str
+    median: float
+    p99: float
+    longest: float
+    late_ticks: int
+    """Ticks that began later than the loop wanted."""
+    updates_per_second: float
+    weights_age_seconds: float | None
+    dropped: int
+
+
+def main() -> None:
+    config = cli.parse(LatencyConfig, sys.argv[1:])
+    torch.set_num_threads(1)
+    keep_pages()
+    transitions = record(config)
+    blocks: list[list[Block]] = []
+    total = config.pairs * len(config.policies)
+    with progress_bar("measuring", total, 0, "blocks") as bar:
+        for number in range(config.pairs):
+            # Every second pair the other way round, so that a drift of the machine hits both.
+            order = config.policies if number % 2 == 0 else config.policies[::-1]
+            met = {}
+            for name in order:
+                bar.set_postfix_str(name)
+                met[name] = run_block(name, config, transitions)
+                bar.update(1)
+            blocks.append([met[name] for name in config.policies])
+    print(format_blocks(config, blocks))
+    if config.output:
+        record_ = {
+            "command": f"python {' '.join(sys.argv)}", "hardware": hardware(),
+            "settings": settings.to_dict(dataclasses.replace(config, output=None)),
+            "ratios": ratios(blocks), "blocks": [[dataclasses.asdict(block) for block in pair] for pair in blocks],
+        }  # fmt: skip
+        cli.write_text(config.output, json.dumps(record_, indent=1) + "\n")
+        say(f"wrote {config.output}")
+
+
+def record(config: LatencyConfig) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Transitions of one episode."""
+    checkpoint = load_checkpoint(config.checkpoint)
+    env_config = settings.from_dict(envs.EnvConfig, checkpoint.env, "env")
+    env, policy = envs.make(dataclasses.replace(env_config, shift=config.shift)), FrozenPolicy(checkpoint.agent)
+    obs, _ = env.reset(seed=0)
+    met, over = [], False
+    while not over:
+        action = policy.act(obs)
+        next_obs, _, terminated, truncated, _ = env.step(action)
+        met.append((obs, action, next_obs))
+        obs, over = next_obs, terminated or truncated
+    env.close()
+    return met
+
+
+def make_policy(name: str, checkpoint: str) -> Any:
+    agent = load_checkpoint(checkpoint).agent
+    if name == "frozen":
+        return FrozenPolicy(agent)
+    guards = GuardConfig(gate=None, gate_features=None, trial=None, action_jump=None, explosion=None)
+    config = dataclasses.replace(ADAPTATIONS["default"], guards=guards, every=1, reset="never")
+    return AdaptivePolicy(agent, config, adaptation="inline" if name == "inline" else "background")
+
+
+def run_block(name: str, config: LatencyConfig, transitions: Sequence[tuple[np.ndarray, ...]]) -> Block:
+    """A loop at the wanted rate."""
+    policy, waited, late, updates = make_policy(name, config.checkpoint), [], 0, 0.0
+    started = due = time.perf_counter()
+    for tick in range(WARM_UP + config.ticks):
+        obs, action, next_obs = transitions[tick % len(transitions)]
+        if (ahead := due - time.perf_counter()) > 0:
+            time.sleep(ahead)
+        elif tick >= WARM_UP:
+            late += 1
+        before = time.perf_counter()
+        policy.act(obs)
+        if tick >= WARM_UP:
+            waited.append(1e3 * (time.perf_counter() - before))
+        updates += policy.observe(obs, action, next_obs).get("updates", 0)
+        due += 1 / config.rate
+    seconds = time.perf_counter() - started
+    report = policy.report() if isinstance(policy, AdaptivePolicy) else {}
+    if isinstance(policy, AdaptivePolicy):
+        policy.close()
+    median, p99 = np.quantile(waited, [0.5, 0.99])
+    age = report.get("weights_age_seconds")
+    return Block(name, float(median), float(p99), max(waited), late, updates / seconds, age,
+                 int(report.get("guards/late", 0)))  # fmt: skip
+
+
+def ratios(blocks: list[list[Block]]) -> dict[str, dict[str, float]]:
+    """Of each policy but the first: median over pairs of its percentiles by the first one's."""
+    found = {}
+    for index, block in enumerate(blocks[0][1:], 1):
+        found[block.policy] = {
+            "median": statistics.median(pair[index].median / pair[0].median for pair in blocks),
+            "p99": statistics.median(pair[index].p99 / pair[0].p99 for pair in blocks),
+        }
+    return found
+
+
+def format_blocks(config: LatencyConfig, blocks: list[list[Block]]) -> str:
+    """Markdown: medians over the blocks."""
+    lines = ["| policy | act: median ms | 99th percentile | longest | late ticks | updates/s | age of weights, s |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for index, name in enumerate(config.policies):
+        mine = [pair[index] for pair in blocks]
+        middle = {f: statistics.median(getattr(b, f) for b in mine) for f in ("median", "p99", "updates_per_second")}
+        ages = [block.weights_age_seconds for block in mine if block.weights_age_seconds is not None]
+        lines.append(
+            f"| {name} | {middle['median']:.2f} | {middle['p99']:.2f} | {max(b.longest for b in mine):.1f} "
+            f"| {sum(b.late_ticks for b in mine)} | {middle['updates_per_second']:.1f} "
+            f"| {f'{statistics.median(ages):.3f}' if ages else ''} |"
+        )
+    for name, ratio in ratios(blocks).items():
+        lines.append(f"\n{name} against {config.policies[0]}, median over {len(blocks)} pairs of {config.ticks} ticks: "
+                     f"median {ratio['median']:.2f}x, 99th percentile {ratio['p99']:.2f}x")  # fmt: skip
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cli.run(main)

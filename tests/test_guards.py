@@ -1,0 +1,386 @@
+import dataclasses
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_agent
+
+from envs.gradient import make_gradient_env
+from pad.calibration import calibrate
+from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, Camera, FrozenPolicy, GuardConfig, as_model
+from pad.deployment.guards import PATIENCE, DriftGuard, FailureGuard, FrameGuard, Trial
+from pad.evaluation import run_episode
+
+CAMERA = Camera((9, 24, 24))
+LEARNING = AdaptationConfig(learning_rate=1e-3, batch_size=4, memory=8, guards=NO_GUARDS)
+
+
+def guarded(config: AdaptationConfig = LEARNING, **guards) -> AdaptationConfig:
+    return dataclasses.replace(config, guards=dataclasses.replace(NO_GUARDS, **guards))
+
+
+def scene(shift: int = 0, seed: int = 0) -> np.ndarray:
+    """A picture with structure, moved by some pixels."""
+    coarse = np.random.default_rng(seed).integers(256, size=(3, 6, 6)).repeat(8, 1).repeat(8, 2)
+    frame = coarse[:, shift : shift + 24, shift : shift + 24]
+    return np.concatenate([frame] * 3).astype(np.uint8)
+
+
+def stream(guard: FrameGuard, count: int = 10) -> None:
+    """Show the guard some frames that move a little."""
+    for step in range(count):
+        assert guard.fault(scene((0, 1, 2, 1)[step % 4])) is None
+
+
+class TestFrames:
+    @pytest.mark.parametrize(
+        ("bad", "reason"),
+        [
+            (None, "type"),
+            ([1, 2], "type"),
+            (np.zeros((9, 24, 23), np.uint8), "shape"),
+            (np.zeros((9, 24, 24), np.float32), "dtype"),
+            (np.zeros((9, 24, 24), np.uint8), "constant"),
+            (np.full((9, 24, 24), 255, np.uint8), "constant"),
+            (np.random.default_rng(1).integers(256, size=(9, 24, 24)).astype(np.uint8), "sudden"),
+        ],
+    )
+    def test_what_no_working_camera_sends_is_told_with_its_reason(self, bad, reason):
+        guard = FrameGuard([CAMERA])
+        stream(guard)
+        assert guard.fault(bad) == reason
+        assert guard.fault(scene(1)) is None
+
+    def test_one_black_frame_in_a_stack_is_enough(self):
+        guard, obs = FrameGuard([CAMERA]), scene()
+        obs[3:6] = 0
+        assert guard.fault(obs) == "constant"
+
+    def test_a_picture_of_one_colour_shows_nothing_although_its_channels_differ(self):
+        obs = np.zeros((9, 24, 24), np.uint8)
+        obs[[1, 4, 7]] = 200
+        assert FrameGuard([CAMERA]).fault(obs) == "constant"
+
+    def test_numbers_that_are_none_are_told_in_float_pictures(self):
+        guard = FrameGuard([Camera((3, 8, 8), dtype="float32", low=0.0, high=1.0)])
+        obs = np.random.default_rng(0).random((3, 8, 8)).astype(np.float32)
+        assert guard.fault(obs) is None
+        obs[0, 0, 0] = np.nan
+        assert guard.fault(obs) == "not_finite"
+
+    def test_a_scene_that_changes_and_stays_is_taken_after_one_decision(self):
+        guard = FrameGuard([CAMERA])
+        stream(guard)
+        assert guard.fault(scene(0, seed=7)) == "sudden"
+        assert guard.fault(scene(1, seed=7)) is None
+        assert guard.fault(scene(2, seed=7)) is None
+
+    def test_noise_that_never_ends_is_taken_for_what_it_is(self):
+        guard, rng = FrameGuard([CAMERA]), np.random.default_rng(0)
+        stream(guard)
+        faults = [guard.fault(rng.integers(256, size=(9, 24, 24)).astype(np.uint8)) for _ in range(PATIENCE + 1)]
+        assert faults == ["sudden"] * PATIENCE + [None]
+
+    def test_the_first_frame_of_an_episode_may_look_like_anything(self):
+        guard = FrameGuard([CAMERA])
+        stream(guard)
+        guard.reset()
+        assert guard.fault(scene(0, seed=7)) is None
+
+
+class TestTrial:
+    def test_it_accepts_what_is_better_over_all_its_transitions(self):
+        trial = Trial(3, None)
+        zero = np.zeros(2)
+        assert [trial.add(1.0, loss, zero, zero) for loss in (0.5, 1.2, 0.5)] == [None, None, "accepted"]
+
+    @pytest.mark.parametrize("loss", [1.1, 1.0, math.nan])
+    def test_it_rejects_what_is_not(self, loss):
+        assert Trial(1, None).add(1.0, loss, np.zeros(2), np.zeros(2)) == "worse"
+
+    def test_it_rejects_actions_that_jump(self):
+        assert Trial(1, 0.5).add(1.0, 0.5, np.zeros(2), np.full(2, 0.4)) == "accepted"
+        assert Trial(1, 0.5).add(1.0, 0.5, np.zeros(2), np.full(2, 0.6)) == "action_jump"
+
+    def test_one_trial_leaves_no_trace_in_the_next(self):
+        trial = Trial(1, None)
+        trial.add(1.0, 100.0, np.zeros(2), np.zeros(2))
+        assert trial.add(1.0, 0.9, np.zeros(2), np.zeros(2)) == "accepted"
+
+
+class TestDrift:
+    def test_weights_beyond_the_budget_come_back_to_its_rim(self):
+        home = [torch.tensor([3.0, 0.0]), torch.tensor([4.0])]
+        guard = DriftGuard(home, budget=0.1)
+        weights = [torch.tensor([3.0, 2.0]), torch.tensor([4.0])]
+        assert guard.distance(weights) == pytest.approx(0.4)
+        assert guard.hold(weights)
+        assert guard.distance(weights) == pytest.approx(0.1)
+        assert weights[0].tolist() == pytest.approx([3.0, 0.5])
+
+    def test_weights_within_it_are_left_alone(self):
+        weights = [torch.tensor([1.0, 0.05])]
+        assert not DriftGuard([torch.tensor([1.0, 0.0])], budget=0.1).hold(weights)
+        assert weights[0].tolist() == pytest.approx([1.0, 0.05])
+
+    def test_a_pull_gives_back_a_share_of_the_way(self):
+        weights = [torch.tensor([2.0])]
+        DriftGuard([torch.tensor([1.0])], None, pull=0.25).hold(weights)
+        assert weights[0].item() == pytest.approx(1.75)
+
+
+def test_failures_count_until_something_good_comes_between():
+    guard = FailureGuard(3)
+    assert [guard.failed(), guard.failed()] == [False, False]
+    guard.succeeded()
+    assert [guard.failed(), guard.failed(), guard.failed()] == [False, False, True]
+    assert not any(FailureGuard(None).failed() for _ in range(100))
+
+
+@pytest.fixture
+def calibrated():
+    agent = make_agent()
+    agent.calibration = calibrate(agent, make_gradient_env(steps=30), range(4))
+    return agent
+
+
+def test_in_the_training_environment_the_guarded_policy_acts_as_the_frozen_one(calibrated):
+    env = make_gradient_env(steps=30)
+    frozen = run_episode(env, FrozenPolicy(calibrated), 2)
+    adapted = run_episode(env, AdaptivePolicy(calibrated), 2)
+    assert adapted.rewards == frozen.rewards
+    assert adapted.updates == 0
+    assert adapted.guards["gate"] == 30
+
+
+def test_under_a_shift_it_learns(calibrated):
+    adapted = run_episode(make_gradient_env(steps=60, tint=(0.3, 0.6, 1)), AdaptivePolicy(calibrated), 2)
+    assert adapted.updates > 10
+
+
+def transitions(count: int, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    for step in range(count):
+        yield scene(step % 20), rng.uniform(-1, 1, 2).astype(np.float32), scene((step + 1) % 20)
+
+
+def test_weights_are_taken_over_only_when_a_trial_accepts_them(agent):
+    policy = AdaptivePolicy(agent, guarded(trial=4))
+    trained = policy._learner.weights
+    for step, transition in enumerate(transitions(5)):
+        policy.observe(*transition)
+        assert (policy._learner.weights is trained) == (policy.counts.get("accepted", 0) == 0), step
+    assert policy.counts.get("accepted", 0) + policy.counts.get("rejected_worse", 0) == 1
+
+
+def test_a_trial_measures_what_it_says(agent):
+    policy = AdaptivePolicy(agent, guarded(trial=1))
+    learner = policy._learner
+    seen = []
+    add = learner._trial.add
+    learner._trial.add = lambda *arguments: seen.append(arguments) or add(*arguments)
+    first, second = list(transitions(2))
+    policy.observe(*first)
+    tried = learner._tried
+    policy.observe(*second)
+    model = as_model(agent).copy()
+    transition = model.transition(*second)
+    assert seen[0][0] == pytest.approx(model.measure(transition))
+    for parameter, weight in zip(model.moving(policy.config).values(), tried, strict=True):
+        parameter.data = weight
+    assert seen[0][1] == pytest.approx(model.measure(transition))
+    assert seen[0][3] == pytest.approx(FrozenPolicy(model).act(second[2]))
+
+
+def test_a_rejected_update_leaves_no_trace(agent):
+    policy = AdaptivePolicy(agent, guarded(trial=1))
+    policy._learner._trial.add = lambda *_: "worse"
+    for transition in transitions(6):
+        policy.observe(*transition)
+    learner = policy._learner
+    assert all(weight.equal(trained) for weight, trained in zip(learner.weights, learner.trained, strict=True))
+    assert policy.counts == {"rejected_worse": 5}
+
+
+def test_drift_stays_within_its_budget(agent):
+    policy = AdaptivePolicy(agent, guarded(dataclasses.replace(LEARNING, learning_rate=0.1), drift=0.05))
+    for transition in transitions(20):
+        metrics = policy.observe(*transition)
+        assert metrics["drift"] <= 0.05 + 1e-6
+    assert policy.counts["drift"] > 0
+
+
+def test_an_average_of_recent_weights_moves_less_than_the_last_ones(agent):
+    drifts = []
+    for average in (0.0, 0.9):
+        policy = AdaptivePolicy(agent, guarded(average=average))
+        for transition in transitions(10):
+            policy.observe(*transition)
+        drifts.append(policy.report()["drift"])
+    assert 0 < drifts[1] < drifts[0]
+
+
+def spoil(policy: AdaptivePolicy, times: int) -> None:
+    """Make the loss of the next updates no number."""
+    model, remaining = policy._learner.model, [times]
+    loss = model.loss
+
+    def spoiled(*arguments):
+        remaining[0] -= 1
+        return loss(*arguments) * (math.nan if remaining[0] >= 0 else 1.0)
+
+    model.loss = spoiled
+
+
+def test_an_update_that_is_no_number_is_dropped_and_learning_goes_on(agent):
+    policy = AdaptivePolicy(agent, guarded(failures=10))
+    spoil(policy, 3)
+    for transition in transitions(6):
+        policy.observe(*transition)
+        assert np.isfinite(policy.act(transition[2])).all()
+    assert policy.counts["failed_not_finite"] == 3
+    assert policy.report()["drift"] > 0
+
+
+def test_after_repeated_failure_the_policy_is_frozen_and_says_so_once(agent):
+    policy = AdaptivePolicy(agent, guarded(failures=3))
+    spoil(policy, 100)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for transition in transitions(10):
+            policy.observe(*transition)
+    assert [str(warning.message).split(":")[0] for warning in caught] == ["adaptation failed repeatedly and is off"]
+    assert policy.report()["given_up"] == 1
+    assert policy.counts["failed_not_finite"] == 3
+    obs = scene()
+    assert (policy.act(obs) == agent.act(obs)).all()
+
+
+def test_an_error_of_pytorch_after_the_first_update_is_a_failure_and_not_an_exception(agent):
+    policy = AdaptivePolicy(agent, guarded(failures=None))
+    first, *others = transitions(4)
+    policy.observe(*first)
+
+    def out_of_memory(*_):
+        raise RuntimeError("out of memory")
+
+    policy._learner.model.loss = out_of_memory
+    for transition in others:
+        policy.observe(*transition)
+    assert policy.counts["failed_not_finite"] == 3
+
+
+def test_what_has_become_worse_than_the_trained_weights_is_given_up(agent):
+    policy = AdaptivePolicy(agent, guarded(explosion=1.5))
+    learner = policy._learner
+    first, *others = transitions(40)
+    policy.observe(*first)
+    learner._under = lambda *_: (1e-3, np.zeros(2))  # the trained weights would infer better
+    learner._learn = lambda: {"updates": 0}
+    for transition in others:
+        policy.observe(*transition)
+    assert policy.counts["failed_explosion"] == 1
+    assert policy.report()["drift"] == 0
+
+
+def test_an_invalid_frame_is_acted_on_as_the_last_valid_one(agent):
+    policy = AdaptivePolicy(agent, guarded(frames=True))
+    expected = policy.act(scene())
+    for bad in (None, np.zeros((9, 24, 24), np.uint8), np.zeros((3, 24, 24), np.uint8), np.zeros(3)):
+        assert (policy.act(bad) == expected).all()
+    assert policy.counts == {"frames_type": 1, "frames_constant": 1, "frames_shape": 2}
+
+
+def test_nothing_is_learned_from_an_invalid_frame_or_a_stuck_one(agent):
+    policy = AdaptivePolicy(agent, guarded(frames=True))
+    action = np.zeros(2, np.float32)
+    assert policy.observe(scene(), action, np.zeros((9, 24, 24), np.uint8))["updates"] == 0
+    assert policy.observe(scene(), action, scene())["updates"] == 0
+    assert policy.observe(scene(), np.full(2, np.nan, np.float32), scene(1))["updates"] == 0
+    assert policy.observe(scene(), action, scene(1))["updates"] == 1
+    assert policy.counts == {"frames_constant": 1, "frames_stuck": 1, "action_not_finite": 1}
+
+
+def test_an_observation_is_judged_once_however_often_it_is_shown(agent):
+    policy = AdaptivePolicy(agent, guarded(frames=True))
+    black = np.zeros((9, 24, 24), np.uint8)
+    policy.act(scene())
+    policy.observe(scene(), np.zeros(2, np.float32), black)
+    policy.act(black)
+    policy.observe(black, np.zeros(2, np.float32), scene(1))
+    assert policy.counts == {"frames_constant": 1}
+
+
+@pytest.mark.parametrize("wrong", [None, np.zeros((9, 20, 24), np.uint8), scene().astype(np.float32)])
+def test_what_a_programmer_did_wrong_is_an_error_from_the_first_observation_on(agent, wrong):
+    policy = AdaptivePolicy(agent, guarded(frames=True))
+    with pytest.raises((TypeError, ValueError), match="observation must be"):
+        policy.act(wrong)
+    with pytest.raises((TypeError, ValueError), match="observation must be"):
+        policy.observe(wrong, np.zeros(2, np.float32), scene())
+    with pytest.raises(ValueError, match=r"action must have shape \(2,\), got \(3,\)"):
+        policy.observe(scene(), np.zeros(3, np.float32), scene(1))
+
+
+def test_a_camera_that_is_blind_from_the_start_is_acted_on_all_the_same(agent):
+    policy = AdaptivePolicy(agent, guarded(frames=True))
+    assert np.isfinite(policy.act(np.zeros((9, 24, 24), np.uint8))).all()
+
+
+def hostile(obs: np.ndarray, before: np.ndarray, rng: np.random.Generator):
+    """What a broken camera may send in place of an observation."""
+    kinds = [
+        lambda: np.zeros_like(obs),
+        lambda: np.full_like(obs, 255),
+        lambda: rng.integers(256, size=obs.shape).astype(np.uint8),
+        lambda: obs.astype(np.float32) * np.nan,
+        lambda: before,
+        lambda: np.roll(obs, 7, axis=2),
+        lambda: obs[:, :-1],
+        lambda: obs.astype(np.float64),
+        lambda: None,
+    ]
+    return kinds[rng.integers(len(kinds))]()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tint", [(1, 1, 1), (0.4, 0.7, 1)])
+def test_a_stream_with_hostile_observations_does_no_harm(calibrated, tint):
+    """Ten thousand steps, one observation of twenty spoiled, learned from without a reset."""
+    config = AdaptationConfig(batch_size=8, reset="never")
+    returns = {}
+    for name, policy in (
+        ("adapting", AdaptivePolicy(calibrated, config)),
+        ("frozen", AdaptivePolicy(calibrated, dataclasses.replace(config, guards=GuardConfig(gate=1e9)))),
+    ):
+        rng, total = np.random.default_rng(0), 0.0
+        env = make_gradient_env(steps=10_000, tint=tint)
+        obs, _ = env.reset(seed=0)
+        before, over = obs, False
+        while not over:
+            action = policy.act(obs)
+            assert np.isfinite(action).all()
+            true, reward, terminated, truncated, _ = env.step(action)
+            next_obs = hostile(true, before, rng) if rng.uniform() < 0.05 else true
+            policy.observe(obs, action, next_obs)
+            obs, before, over, total = next_obs, true, terminated or truncated, total + float(reward)
+        assert all(bool(weight.isfinite().all()) for weight in policy._learner.weights)
+        assert all(policy.counts.get(f"frames_{kind}", 0) > 0 for kind in ("type", "shape", "dtype", "constant"))
+        returns[name] = total
+    assert returns["adapting"] >= 0.95 * returns["frozen"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gate": 0.0}, "gate must be positive or None, got 0.0"),
+        ({"trial": -1}, "trial must be positive or None, got -1"),
+        ({"average": 1.0}, "average must be at least 0 and below 1, got 1.0"),
+        ({"trial": None}, "action_jump is measured in a trial"),
+    ],
+)
+def test_guards_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(GuardConfig(), **change)
