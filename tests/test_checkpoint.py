@@ -12,7 +12,8 @@ from pad import checkpoint
 from pad.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_train_state, save_checkpoint
 from pad.gate import Calibration, FeatureRange
 
-CALIBRATION = Calibration(
+FEATURES = FeatureRange((1.0, 2.0), ((1.0, 0.0), (0.0, 1.0)), (1.0,) * 5)
+CALIBRATION = Calibration(0.01, (0.04, 0.03, 0.02, 0.02, 0.02), 3, FEATURES)
     0.01, (0.04, 0.03, 0.02, 0.02, 0.02), 3, FeatureRange((1.0, 2.0), ((1.0, 0.0), (0.0, 1.0)), (1.0,) * 5)
 )
 
