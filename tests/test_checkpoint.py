@@ -14,8 +14,6 @@ from pad.gate import Calibration, FeatureRange
 
 FEATURES = FeatureRange((1.0, 2.0), ((1.0, 0.0), (0.0, 1.0)), (1.0,) * 5)
 CALIBRATION = Calibration(0.01, (0.04, 0.03, 0.02, 0.02, 0.02), 3, FEATURES)
-    0.01, (0.04, 0.03, 0.02, 0.02, 0.02), 3, FeatureRange((1.0, 2.0), ((1.0, 0.0), (0.0, 1.0)), (1.0,) * 5)
-)
 
 
 @pytest.fixture
