@@ -43,8 +43,8 @@ class Features:
 class Learner:
     """Moves a copy of the weights by gradient steps, and takes it over when the guards allow it.
 
-    `weights` are those to act with: between two calls of `learn` the model holds them. What is learned is
-    `shadow`; with a trial, `tried` are weights of the shadow as they were when the trial began.
+    `weights` are those to act with: between two calls of `learn` the model holds them. What is learned is the
+    `shadow`, which without a trial is taken over after each update.
 
     Args:
         model: belongs to the learner, which moves it.
@@ -94,7 +94,7 @@ class Learner:
         self.weights = weights
         self.shadow: Weights = tuple(weight.clone() for weight in weights)
         self._averaged: Weights | None = None
-        self._tried: Weights | None = None
+        self._learned = False
         if self._trial is not None:
             self._trial.reset()
         self._used_loss, self._trained_loss = RunningAverage(), RunningAverage()
@@ -173,14 +173,15 @@ class Learner:
         return self._used_loss.add(loss) > factor * self._trained_loss.add(trained_loss)
 
     def _try(self, transition: Transition, loss: float, features: Tensor) -> None:
-        if self._trial is None or self._tried is None:
+        if self._trial is None or not self._learned:
             return
-        tried_loss, tried_action = self._under(self._tried, transition)
+        tried = self._candidate()
+        tried_loss, tried_action = self._under(tried, transition)
         verdict = self._trial.add(loss, tried_loss, self._action(features, transition.next_obs), tried_action)
         if verdict == "accepted":
             self.counts["accepted"] += 1
             self._failures.succeeded()
-            self.weights, self._tried = self._tried, None
+            self.weights = tried
             self._hold(self.weights)
         elif verdict is not None:
             self.counts[f"rejected_{verdict}"] += 1
@@ -199,12 +200,11 @@ class Learner:
             if not math.isfinite(loss):
                 self._fail("not_finite")
                 return {"updates": done}
+        self._learned = True
         if self._trial is None:
             self._failures.succeeded()
             self.weights = self._candidate()
             self._hold(self.weights)
-        elif self._tried is None:
-            self._tried = self._candidate()
         return {"updates": self.config.updates, "self_supervised_loss": loss}
 
     def _candidate(self) -> Weights:
