@@ -275,7 +275,7 @@ def test_an_error_of_pytorch_after_the_first_update_is_a_failure_and_not_an_exce
     policy._learner.model.loss = out_of_memory
     for transition in others:
         policy.observe(*transition)
-    assert policy.counts["failed_not_finite"] == 3
+    assert policy.counts["failed_error"] == 3
 
 
 def test_what_has_become_worse_than_the_trained_weights_is_given_up(agent):
