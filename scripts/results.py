@@ -5,7 +5,7 @@
 
 Evaluations (scripts/eval.py --adapt --output) go to README.md, screenings (scripts/screen.py) to
 docs/adaptation.md, measurements (scripts/bench.py) to docs/speed.md, latencies (scripts/latency.py) to
-docs/deploy.md. A table replaces what stands
+docs/deploy.md; the points of scripts/soak.py are in no table. A table replaces what stands
 between a document's markers, so that no number in it is typed by hand. --check changes nothing and
 fails where a document says something else.
 """
@@ -39,7 +39,7 @@ def main() -> None:
             config = settings.from_dict(LatencyConfig, record["settings"], "settings")
             blocks = [[Block(**block) for block in pair] for pair in record["blocks"]]
             put(Path("docs/deploy.md"), format_blocks(config, blocks), "--check" in arguments)
-    evaluations = [record for record in records if "rows" not in record and "blocks" not in record]
+    evaluations = [record for record in records if not {"rows", "blocks", "points"} & set(record)]
     if evaluations:
         put(Path("README.md"), make_table(evaluations), "--check" in arguments)
     rows = [row for record in records for row in record.get("rows", [])]
@@ -102,7 +102,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no evaluation file {path}")
     try:
         record = json.loads(path.read_text())
-        if "rows" in record or "blocks" in record:
+        if {"rows", "blocks", "points"} & set(record):
             return record
         missing = {"checkpoint", "shift", "episodes", "adaptation"} - set(record["settings"])
         cells = shifts_of(record).values()

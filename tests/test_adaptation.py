@@ -113,7 +113,7 @@ def test_a_policy_that_never_resets_goes_on_until_it_is_restored(agent, transiti
 def test_behind_a_shut_gate_nothing_moves_and_behind_an_open_one_it_does(agent, transition):
     loss = measure_loss(agent, *transition)
     for usual_loss, updates in ((2 * loss, 0), (loss / 2, 1)):
-        agent.calibration = Calibration(loss, usual_loss, 1)
+        agent.calibration = Calibration(loss, (usual_loss,) * 5, 1)
         policy = AdaptivePolicy(agent, gated(COLOR))
         metrics = policy.observe(*transition)
         assert metrics["self_supervised_loss"] == pytest.approx(loss)
@@ -123,7 +123,7 @@ def test_behind_a_shut_gate_nothing_moves_and_behind_an_open_one_it_does(agent, 
 
 def test_a_gate_shuts_when_adaptation_has_brought_the_loss_down(agent, transition):
     loss = measure_loss(agent, *transition)
-    agent.calibration = Calibration(loss, 0.6 * loss, 1)
+    agent.calibration = Calibration(loss, (0.6 * loss,) * 5, 1)
     policy = AdaptivePolicy(agent, gated(dataclasses.replace(CONVOLUTIONS, batch_size=16, memory=1)))
     updates = [policy.observe(*transition)["updates"] for _ in range(60)]
     assert updates[0] == 1
@@ -132,7 +132,7 @@ def test_a_gate_shuts_when_adaptation_has_brought_the_loss_down(agent, transitio
 
 def test_what_a_shut_gate_saw_is_remembered(agent, transition):
     loss = measure_loss(agent, *transition)
-    agent.calibration = Calibration(loss, 2 * loss, 1)
+    agent.calibration = Calibration(loss, (2 * loss,) * 5, 1)
     policy = AdaptivePolicy(agent, gated(COLOR))
     policy.observe(*transition)
     assert len(policy._learner._memory) == 1
@@ -305,3 +305,16 @@ def test_settings_that_make_no_sense_are_refused(change, message):
 def test_more_layers_than_there_are_cannot_move(agent):
     with pytest.raises(ValueError, match="layers must be at most 2 for this agent, got 5"):
         AdaptivePolicy(agent, dataclasses.replace(CONVOLUTIONS, layers=5))
+
+
+def test_a_frame_that_cannot_be_read_ends_no_run_even_as_the_first_of_an_episode(agent, transition):
+    config = AdaptationConfig(reset="never", guards=dataclasses.replace(NO_GUARDS, frames=True))
+    policy = AdaptivePolicy(agent, config)
+    obs, action, next_obs = transition
+    with pytest.raises(ValueError, match="must be uint8"):
+        policy.act(obs[:, 1:])
+    expected = policy.act(obs)
+    policy.reset()
+    assert (policy.act(obs[:, 1:]) == expected).all()
+    policy.observe(obs[:, 1:], action, next_obs)
+    assert policy.counts["frames_shape"] == 1

@@ -10,7 +10,10 @@ from conftest import SMALL, make_agent
 
 from pad import checkpoint
 from pad.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_train_state, save_checkpoint
-from pad.gate import Calibration
+from pad.gate import Calibration, FeatureRange
+
+FEATURES = FeatureRange((1.0, 2.0), ((1.0, 0.0), (0.0, 1.0)), (1.0,) * 5)
+CALIBRATION = Calibration(0.01, (0.04, 0.03, 0.02, 0.02, 0.02), 3, FEATURES)
 
 
 @pytest.fixture
@@ -144,7 +147,7 @@ def test_a_checkpoint_that_is_replaced_while_it_is_read_is_read_again(tmp_path, 
 
 
 def test_a_calibration_travels_with_the_weights(tmp_path, agent):
-    agent.calibration = Calibration(0.01, 0.02, 3)
+    agent.calibration = CALIBRATION
     save_checkpoint(tmp_path / "c", Checkpoint(agent))
     assert load_checkpoint(tmp_path / "c").agent.calibration == agent.calibration
 
@@ -152,8 +155,8 @@ def test_a_calibration_travels_with_the_weights(tmp_path, agent):
 def test_a_calibration_can_be_put_into_a_checkpoint_that_is_there(saved):
     before = load_checkpoint(saved)
     assert before.agent.calibration is None
-    checkpoint.write_calibration(saved, Calibration(0.01, 0.02, 3))
+    checkpoint.write_calibration(saved, CALIBRATION)
     after = load_checkpoint(saved)
-    assert after.agent.calibration == Calibration(0.01, 0.02, 3)
+    assert after.agent.calibration == CALIBRATION
     assert (after.env, after.about) == (before.env, before.about)
     assert load_train_state(saved)["step"] == 5

@@ -1,51 +1,119 @@
 import math
 
+import numpy as np
 import pytest
 
-from pad.gate import Calibration, Gate, RunningLoss
+from pad.gate import DIMENSIONS, PHASES, WINDOW, Calibration, FeatureRange, Gate, RunningAverage, usual
 
-TRAINING = Calibration(mean_loss=0.01, usual_loss=0.02, episodes=5)
+TRAINING = Calibration(mean_loss=0.01, usual_loss=(0.1, 0.05, 0.02, 0.02, 0.02), episodes=5)
 
 
-def test_the_running_loss_is_the_mean_at_first_and_follows_later():
-    running = RunningLoss()
-    assert [running.add(loss) for loss in (4.0, 2.0)] == [4.0, 3.0]
-    for _ in range(100):
+def features(episodes: int, decisions: int = 200, channels: int = 4, seed: int = 0) -> list[np.ndarray]:
+    """Channels that swing widely along one direction and hardly along the others."""
+    rng = np.random.default_rng(seed)
+    widths = np.array([1.0, *[0.1] * (channels - 1)])
+    return [5 + widths * rng.normal(size=(decisions, channels)) for _ in range(episodes)]
+
+
+def test_the_running_average_is_the_mean_at_first_and_follows_later():
+    running = RunningAverage()
+    assert [running.add(value) for value in (4.0, 2.0)] == [4.0, 3.0]
+    for _ in range(20 * WINDOW):
         running.add(1.0)
     assert running.value == pytest.approx(1.0, abs=1e-4)
 
 
-def test_calibration_is_the_mean_and_what_one_in_a_hundred_exceeds():
-    losses = [0.01] * 950 + [1.0] * 50
-    calibration = Calibration.of([losses, [0.01] * 1000])
-    assert calibration.mean_loss == pytest.approx((1950 * 0.01 + 50) / 2000)
+def test_usual_is_what_one_in_a_hundred_exceeds_in_each_phase_of_an_episode():
+    rng = np.random.default_rng(0)
+    episodes = [[*rng.uniform(1, 2, 8), *rng.uniform(0, 1, 192)] for _ in range(40)]
+    found = usual(episodes)
+    assert len(found) == len(PHASES)
+    assert found[0] > 1.5  # the start is another thing
+    assert found[-1] < 0.7
+    averages = []
+    for episode in episodes:
+        running = RunningAverage()
+        averages.append([running.add(value) for value in episode])
+    for start, end, value in zip(PHASES, (*PHASES[1:], None), found, strict=True):
+        inside = np.array([row[start:end] for row in averages])
+        assert (inside > value).mean() == pytest.approx(0.01, abs=0.005)
+
+
+def test_a_phase_that_no_episode_reached_is_as_the_one_before():
+    assert usual([[1.0] * 10, [2.0] * 10])[2:] == (usual([[1.0] * 10, [2.0] * 10])[1],) * 3
+
+
+def test_calibration_has_the_mean_of_all_decisions():
+    calibration = Calibration.of([[1.0] * 30, [4.0] * 10], None)
+    assert calibration.mean_loss == pytest.approx(70 / 40)
     assert calibration.episodes == 2
-    running = RunningLoss()
-    averages = [running.add(loss) for loss in losses]
-    running.reset()
-    averages += [running.add(0.01) for _ in range(1000)]
-    assert sum(average > calibration.usual_loss for average in averages) == pytest.approx(20, abs=1)
+    assert calibration.features is None
+
+
+def test_features_are_near_where_they_were_measured_and_far_along_what_never_moved():
+    known = FeatureRange.of(features(5))
+    distances = [known.distance(row) for row in features(1, seed=1)[0]]
+    assert np.mean(distances) == pytest.approx(1.0, abs=0.2)
+    wide, narrow = np.full(4, 5.0), np.full(4, 5.0)
+    wide[0] += 1.0
+    narrow[1] += 1.0
+    assert known.distance(wide) < 1
+    assert known.distance(narrow) > 20
+
+
+def test_many_channels_are_compared_in_few_dimensions():
+    known = FeatureRange.of(features(5, channels=300))
+    assert len(known.mean) == len(known.whitening) == DIMENSIONS
+    inside, outside = features(1, channels=300, seed=1)[0], np.full(300, 6.0)
+    assert known.distance(outside) > 10 * np.mean([known.distance(row) for row in inside])
 
 
 def test_the_gate_opens_above_the_usual_loss_and_shuts_below():
     gate = Gate(TRAINING, factor=1.5)
-    assert not gate.is_open(0.029)
-    assert gate.is_open(0.5)
-    assert gate.is_open(0.029)  # the average is still high
-    for _ in range(60):
+    for _ in range(PHASES[-1]):
+        assert not gate.is_open(0.019)
+    assert not gate.is_open(0.05)  # the average is still low
+    assert gate.is_open(1.0)
+    assert gate.is_open(0.019)  # and now still high
+    for _ in range(10 * WINDOW):
         last = gate.is_open(0.01)
     assert not last
 
 
-def test_a_new_episode_begins_with_a_fresh_average():
+def test_what_is_usual_at_the_start_of_an_episode_is_not_later():
     gate = Gate(TRAINING, factor=1.0)
-    assert gate.is_open(1.0)
+    opened = [gate.is_open(0.03) for _ in range(100)]
+    assert not any(opened[: PHASES[2]])
+    assert all(opened[PHASES[2] :])
     gate.reset()
-    assert not gate.is_open(0.01)
+    assert not gate.is_open(0.03)
 
 
-def test_a_loss_that_is_no_number_keeps_the_gate_shut_and_leaves_no_trace():
-    gate = Gate(TRAINING, factor=1.0)
-    assert not gate.is_open(math.nan)
-    assert not gate.is_open(math.inf)
-    assert not gate.is_open(0.01)
+def test_with_features_the_gate_opens_only_when_these_are_unusual_too():
+    known = FeatureRange.of(features(5))
+    gate = Gate(Calibration(0.01, TRAINING.usual_loss, 5, known), factor=1.0, feature_factor=1.0)
+    inside = features(1, seed=1)[0]
+    assert sum(gate.is_open(1.0, row) for row in inside) < 20  # one in a hundred, in runs
+    outside = inside + 1.0
+    assert all([gate.is_open(1.0, row) for row in outside][30:])
+
+
+def test_a_factor_that_is_none_asks_for_nothing():
+    known = FeatureRange.of(features(5))
+    gate = Gate(Calibration(0.01, TRAINING.usual_loss, 5, known), factor=None, feature_factor=1.0)
+    assert gate.is_open(0.0, np.full(4, 50.0))
+    assert Gate(TRAINING, factor=None).is_open(0.0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_no_number_keeps_the_gate_shut_and_leaves_no_trace(bad):
+    known = FeatureRange.of(features(5))
+    gate = Gate(Calibration(0.01, TRAINING.usual_loss, 5, known), factor=1.0, feature_factor=1.0)
+    assert not gate.is_open(bad, np.full(4, 50.0))
+    assert not gate.is_open(1.0, np.full(4, bad))
+    assert not gate.is_open(0.01, np.full(4, 5.0))
+
+
+def test_features_that_were_never_measured_cannot_be_asked_for():
+    with pytest.raises(ValueError, match="the calibration holds no features"):
+        Gate(TRAINING, factor=1.0, feature_factor=1.0)

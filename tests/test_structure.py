@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "pad": ["types", "settings", "seeding", "memory", "precision", "gate", "losses", "windows", "augmentations",
             "encoder", "networks", "replay_buffer", "agent", "self_supervision", "sac", "cloning", "expert",
-            "checkpoint", "tracking", "deployment", "evaluation", "calibration", "video", "training"],
+            "checkpoint", "tracking", "old_gym", "deployment", "evaluation", "calibration", "video", "training"],
     "envs": ["gradient", "opengl", "tasks", "appearance", "graphics", "renderer", "shifts", "dm_control_env"],
 }  # fmt: skip
 

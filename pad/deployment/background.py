@@ -1,10 +1,12 @@
 """Learning in a thread of its own, so that the control loop never waits for it."""
 
+import atexit
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from pad.deployment.budget import Budget
@@ -28,6 +30,7 @@ class Background:
         self._shared = _Shared(learner, budget)
         self._thread = threading.Thread(target=_work, args=(self._shared,), name="pad-adaptation", daemon=True)
         self._thread.start()
+        _threads[self._thread] = self._shared.stop
         # The thread knows nothing of this object, and ends with it.
         self._finalizer = weakref.finalize(self, self._shared.stop)
 
@@ -44,7 +47,7 @@ class Background:
         """Hand over one transition; returns at once, with what has been measured since the last call.
 
         Raises:
-            RuntimeError: when the learner failed on its very first step; later failures only end the learning.
+            RuntimeError: when the learner failed before it ever worked; later failures it counts.
         """
         shared = self._shared
         if shared.error is not None:
@@ -62,17 +65,31 @@ class Background:
         return measured
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call something between two steps of the learner; what waits is forgotten."""
+        """Call something that changes the learner, between two of its steps; what waits is forgotten."""
         shared = self._shared
-        with shared.lock:
-            shared.waiting.clear()
-        with shared.learning:
+        with self._paused():
             result = function()
-            shared.newest = shared.learner.weights
+            if shared.newest is not shared.learner.weights:
+                shared.newest, shared.newest_since = shared.learner.weights, time.perf_counter()
             with shared.lock:
                 shared.waiting.clear()
                 shared.measured = {"updates": 0}
         return result
+
+    def read(self, function: Callable[[], T]) -> T:
+        """Call something that only looks at the learner, between two of its steps; what waits is learned later."""
+        with self._paused():
+            return function()
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        """After the step that the learner is in, and before the next."""
+        self._shared.go.clear()  # locks are not fair: the thread could take this one again and again
+        try:
+            with self._shared.learning:
+                yield
+        finally:
+            self._shared.go.set()
 
     def drain(self, timeout: float = 60.0) -> None:
         """Wait until nothing waits to be learned from.
@@ -109,8 +126,9 @@ class _Shared:
         self.waiting: deque[tuple[Transition, float]] = deque()
         self.measured: Metrics = {"updates": 0}
         self.lock, self.learning = threading.Lock(), threading.Lock()
-        self.wake, self.idle = threading.Event(), threading.Event()
+        self.wake, self.idle, self.go = threading.Event(), threading.Event(), threading.Event()
         self.idle.set()
+        self.go.set()
         self.stopped = False
         self.dropped = self.updates = 0
         self.started = self.newest_since = time.perf_counter()
@@ -121,9 +139,23 @@ class _Shared:
         self.wake.set()
 
 
+_threads: "weakref.WeakKeyDictionary[threading.Thread, Callable[[], None]]" = weakref.WeakKeyDictionary()
+
+
+@atexit.register
+def _end_all() -> None:
+    # A thread that is inside PyTorch when the interpreter goes takes the process down with it.
+    running = list(_threads.items())
+    for _, stop in running:
+        stop()
+    for thread, _ in running:
+        thread.join(timeout=10)
+
+
 def _work(shared: _Shared) -> None:
     while not shared.stopped:
         shared.wake.wait()
+        shared.go.wait()
         with shared.learning:
             with shared.lock:
                 if not shared.waiting:
@@ -138,12 +170,11 @@ def _work(shared: _Shared) -> None:
                     metrics = shared.learner.learn(transition)
             except BaseException as error:  # told to the control loop
                 shared.error = error
-                shared.idle.set()
-                return
+                break
             if shared.learner.weights is not shared.newest:
                 shared.newest, shared.newest_since = shared.learner.weights, arrived
             with shared.lock:
                 done = metrics.pop("updates", 0)
                 shared.updates += int(done)
                 shared.measured = {**shared.measured, **metrics, "updates": shared.measured["updates"] + done}
-    shared.idle.set()
+    shared.idle.set()  # nothing will come of what still waits

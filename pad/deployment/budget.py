@@ -30,7 +30,7 @@ class Budget:
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive or None, got {value}")
         self._milliseconds, self._rate, self._clock = milliseconds, updates_per_second, clock
-        self._unspent, self._next = 0.0, -float("inf")
+        self._unspent, self._due = 0.0, -float("inf")
 
     def allows(self) -> bool:
         """Whether to learn now; a yes counts as done."""
@@ -38,11 +38,11 @@ class Budget:
             return False
         if self._rate is None:
             return True
-        now = self._clock()
-        if now < self._next:
+        now, period = self._clock(), 1 / self._rate
+        if now < self._due:
             return False
         # Late by less than a period: the next one may come early by as much, so that the rate is kept.
-        self._next = max(self._next, now - 1 / self._rate) + 1 / self._rate
+        self._due = (self._due if now - self._due < period else now) + period
         return True
 
     @contextmanager

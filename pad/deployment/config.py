@@ -20,9 +20,9 @@ class GuardConfig:
     """When to learn: only while the running self-supervised loss exceeds this many times the usual one of training."""
     gate_features: float | None = 1.0
     """And only while the features' running distance from those of training exceeds this many times the usual one."""
-    trial: int | None = 8
-    """What to accept: new weights are first tried beside those in use for this many decisions, and taken over only if
-    they infer the actions of these transitions, which they have not learned from, better."""
+    trial: int | None = 3
+    """What to accept: new weights are tried beside those in use, on each transition before they learn from it, and
+    taken over only if they have inferred the actions of the last so many better."""
     action_jump: float | None = 0.5
     """And only if their actions differ by no more than this on average (root mean square; actions span -1 to 1)."""
     drift: float | None = 0.5

@@ -22,6 +22,8 @@ SUDDEN_FACTOR = 4.0
 PATIENCE = 5
 """Frames in a row that may be found sudden; then the scene is taken to be what it looks like."""
 RECENT = 32
+TRIAL_PATIENCE = 8
+"""Lengths of a trial after which weights that were never accepted are given up."""
 
 
 class FrameGuard:
@@ -95,11 +97,11 @@ def _difference(frames: list[np.ndarray], others: list[np.ndarray]) -> float:
 
 
 class Trial:
-    """What to accept: new weights are measured beside those in use, on transitions that neither has learned from.
+    """What to accept: new weights are measured beside those in use, on each transition before they learn from it.
 
     Args:
-        length: transitions in a trial.
-        action_jump: largest root mean square difference between the two's actions; None for any.
+        length: transitions in a row on which the new ones must do better on average.
+        action_jump: largest root mean square difference between the two's actions there; None for any.
     """
 
     def __init__(self, length: int, action_jump: float | None) -> None:
@@ -108,20 +110,29 @@ class Trial:
 
     def reset(self) -> None:
         """A new trial begins."""
-        self._gain, self._jump, self._count = 0.0, 0.0, 0
+        self._gains: deque[float] = deque(maxlen=self._length)
+        self._jumps: deque[float] = deque(maxlen=self._length)
+        self._count = 0
 
     def add(self, used_loss: float, tried_loss: float, used_action: np.ndarray, tried_action: np.ndarray) -> str | None:
-        """Take note of one transition; at the trial's end its verdict: `accepted`, `worse` or `action_jump`."""
-        self._gain += used_loss - tried_loss
-        self._jump += float(np.square(np.asarray(tried_action, float) - np.asarray(used_action, float)).mean())
+        """Take note of one transition; `accepted` as soon as the last ones allow it.
+
+        When they have not allowed it for long, why not: `worse` or `action_jump`.
+        """
+        self._gains.append(used_loss - tried_loss)
+        self._jumps.append(float(np.square(np.asarray(tried_action, float) - np.asarray(used_action, float)).mean()))
         self._count += 1
         if self._count < self._length:
             return None
-        gain, jump = self._gain, math.sqrt(self._jump / self._count)
+        better = sum(self._gains) > 0  # no if it is no number
+        near = self._action_jump is None or math.sqrt(sum(self._jumps) / self._length) <= self._action_jump
+        if not (better and near):
+            if self._count < TRIAL_PATIENCE * self._length:
+                return None
+            self.reset()
+            return "action_jump" if better else "worse"
         self.reset()
-        if not gain > 0:  # nor if it is no number
-            return "worse"
-        return "action_jump" if self._action_jump is not None and jump > self._action_jump else "accepted"
+        return "accepted"
 
 
 class DriftGuard:

@@ -43,8 +43,8 @@ class Features:
 class Learner:
     """Moves a copy of the weights by gradient steps, and takes it over when the guards allow it.
 
-    `weights` are those to act with: between two calls of `learn` the model holds them. What is learned is
-    `shadow`; with a trial, `tried` are weights of the shadow as they were when the trial began.
+    `weights` are those to act with: between two calls of `learn` the model holds them. What is learned is the
+    `shadow`, which without a trial is taken over after each update.
 
     Args:
         model: belongs to the learner, which moves it.
@@ -94,7 +94,7 @@ class Learner:
         self.weights = weights
         self.shadow: Weights = tuple(weight.clone() for weight in weights)
         self._averaged: Weights | None = None
-        self._tried: Weights | None = None
+        self._learned = False
         if self._trial is not None:
             self._trial.reset()
         self._used_loss, self._trained_loss = RunningAverage(), RunningAverage()
@@ -115,11 +115,23 @@ class Learner:
         Returns:
             `updates`, the gradient steps that were made, and `self_supervised_loss`: where a guard needs it that of
             the transition itself under the weights in use, else that of what the last step learned from.
+
+        Raises:
+            Exception: whatever the model raises before a first gradient step has worked; later it is a failure.
         """
         self._memory.append(transition)
         self._decisions += 1
         if self.given_up:
             return {"updates": 0}
+        try:
+            return self._learn_guarded(transition)
+        except Exception:  # whatever PyTorch says, memory that is used up included
+            if not self._worked:
+                raise  # it never can
+            self._fail("error")
+            return {"updates": 0}
+
+    def _learn_guarded(self, transition: Transition) -> Metrics:
         if self._gate is None and self._trial is None and self.config.guards.explosion is None:
             return self._learn()
         before, after = (self.features.of(seen, self.weights) for seen in (transition.obs, transition.next_obs))
@@ -161,14 +173,15 @@ class Learner:
         return self._used_loss.add(loss) > factor * self._trained_loss.add(trained_loss)
 
     def _try(self, transition: Transition, loss: float, features: Tensor) -> None:
-        if self._trial is None or self._tried is None:
+        if self._trial is None or not self._learned:
             return
-        tried_loss, tried_action = self._under(self._tried, transition)
+        tried = self._candidate()
+        tried_loss, tried_action = self._under(tried, transition)
         verdict = self._trial.add(loss, tried_loss, self._action(features, transition.next_obs), tried_action)
         if verdict == "accepted":
             self.counts["accepted"] += 1
             self._failures.succeeded()
-            self.weights, self._tried = self._tried, None
+            self.weights = tried
             self._hold(self.weights)
         elif verdict is not None:
             self.counts[f"rejected_{verdict}"] += 1
@@ -182,22 +195,16 @@ class Learner:
             return {"updates": 0}
         loss = math.nan
         for done in range(self.config.updates):
-            try:
-                loss = self._update()
-            except RuntimeError:  # whatever PyTorch says, memory that is used up included
-                if not self._worked:
-                    raise  # it never can
-                loss = math.nan
+            loss = self._update()
             self._worked = True
             if not math.isfinite(loss):
                 self._fail("not_finite")
                 return {"updates": done}
+        self._learned = True
         if self._trial is None:
             self._failures.succeeded()
             self.weights = self._candidate()
             self._hold(self.weights)
-        elif self._tried is None:
-            self._tried = self._candidate()
         return {"updates": self.config.updates, "self_supervised_loss": loss}
 
     def _candidate(self) -> Weights:
@@ -267,20 +274,33 @@ class Learner:
         Raises:
             ValueError: when it is of other weights than those that move here.
         """
-        for part in ("weights", "shadow"):
-            shapes = {name: tuple(value.shape) for name, value in state[part].items()}
-            expected = {name: tuple(value.shape) for name, value in self.moving.items()}
-            if shapes != expected:
-                raise ValueError(f"the state moves {shapes}, this policy {expected}")
-        device = self.model.device
-        # By name: a file lists them in another order.
+        self.check_state(state)
+        # By name: a file keeps tensors in an order of its own.
         weights, shadow = (
-            tuple(state[part][name].to(device).clone() for name in self.moving) for part in ("weights", "shadow")
+            tuple(state[part][name].to(self.model.device).clone() for name in self.moving)
+            for part in ("weights", "shadow")
         )
         self._return_to(weights)
         self.shadow = shadow
         self._optimizer.load_state_dict(deepcopy(state["optimizer"]))
         self.given_up = bool(state["given_up"])
+
+    def check_state(self, state: dict[str, Any]) -> None:
+        """Whether `load_state_dict` takes a state; changes nothing.
+
+        Raises:
+            ValueError: when it does not.
+        """
+        for part in ("weights", "shadow"):
+            shapes = {name: tuple(value.shape) for name, value in state[part].items()}
+            expected = {name: tuple(value.shape) for name, value in self.moving.items()}
+            if shapes != expected:
+                raise ValueError(f"the state moves {shapes}, this policy {expected}")
+        # Each kind of optimizer has settings of its own, and steps only with these.
+        settings, own = ([sorted(group) for group in optimizer["param_groups"]]
+                         for optimizer in (state["optimizer"], self._optimizer.state_dict()))  # fmt: skip
+        if settings != own:
+            raise ValueError(f"the state is of another optimizer than {self.config.optimizer}: {settings}")
 
 
 def make_gate(model: Model, config: AdaptationConfig) -> Gate | None:

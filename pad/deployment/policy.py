@@ -91,7 +91,9 @@ class AdaptivePolicy:
             self._parameters = list(self._model.moving(self.config).values())
         self._budget = budget
         self._counts: Counter[str] = Counter()
-        self._told = False
+        self._reported: Counter[str] = Counter()
+        self._told, self._first = False, True
+        self._last_ever: Seen | None = None
         self._weights: Weights = self._learner.weights
         self._begin()
 
@@ -126,7 +128,6 @@ class AdaptivePolicy:
     def _begin(self) -> None:
         self._last_valid: Seen | None = None
         self._known: deque[tuple[Any, Seen | None]] = deque(maxlen=2)
-        self._first = True
         if self._frames is not None:
             self._frames.reset()
 
@@ -147,6 +148,8 @@ class AdaptivePolicy:
         """
 
         def restore() -> None:
+            if snapshot is not None:
+                self._learner.check_state(snapshot)  # before what was learned is gone
             self._learner.restore()
             if snapshot is not None:
                 self._learner.load_state_dict(snapshot)
@@ -156,7 +159,8 @@ class AdaptivePolicy:
 
     def snapshot(self) -> dict[str, Any]:
         """What was learned so far, to `restore` later."""
-        return self._call(self._learner.state_dict)
+        read = self._learner.state_dict
+        return read() if self._background is None else self._background.read(read)
 
     def save(self, path: str | Path) -> None:
         """Write what was learned to a file, which is at any moment the old one or the new one."""
@@ -192,27 +196,35 @@ class AdaptivePolicy:
         In place of an observation that no working camera sends, that of the last valid one. Never waits for learning.
 
         Raises:
-            TypeError: when the first observation is not of the declared kind.
-            ValueError: when the first one has another shape or dtype than in training.
+            TypeError: when the very first observation is not of the declared kind.
+            ValueError: when that one has another shape or dtype than in training.
         """
         self._take_over()
         seen = self._admit(obs) or self._last_valid
-        if seen is None:  # blind from the first frame on: something must be done
-            seen = self._model.see(_finite(obs, self._model))
+        if seen is None:  # blind from the episode's first frame on: something must be done
+            seen = self._blindly(obs)
         return self._model.act(self._features.of(seen, self._weights), seen)
+
+    def _blindly(self, obs: Observation) -> Seen:
+        try:
+            return self._model.see(_finite(obs, self._model))
+        except (TypeError, ValueError):
+            if self._last_ever is None:
+                raise
+            return self._last_ever
 
     def observe(self, obs: Observation, action: Any, next_obs: Observation) -> Metrics:
         """Learn from one transition, as far as the guards allow.
 
         Returns:
-            `updates`, the gradient steps that were made; `self_supervised_loss`, where it was measured; and a 1 for
-            each guard that acted, as `guards/<reason>`. In the background: what has been measured since the last call.
+            `updates`, the gradient steps that were made; `self_supervised_loss`, where it was measured; and how often
+            each guard has acted since the last call, as `guards/<reason>`. In the background: all that has been
+            measured since then.
 
         Raises:
-            TypeError, ValueError: when the first observation is not what was declared, or the action has another shape
-                than the policy's.
+            TypeError, ValueError: when the very first observation is not what was declared, or the action has another
+                shape than the policy's.
         """
-        before = Counter(self.counts)
         taken = self._model.action(action)
         seen, next_seen = self._admit(obs), self._admit(next_obs)
         metrics: Metrics = {"updates": 0}
@@ -228,7 +240,8 @@ class AdaptivePolicy:
             self._told = True
             warnings.warn("adaptation failed repeatedly and is off: the policy acts with its trained weights",
                           RuntimeWarning, stacklevel=2)  # fmt: skip
-        acted = Counter(self.counts) - before
+        counts = Counter(self.counts)
+        acted, self._reported = counts - self._reported, counts
         return {**metrics, **{f"guards/{reason}": count for reason, count in acted.items()}}
 
     def _learn(self, transition: Transition) -> Metrics:
@@ -264,7 +277,7 @@ class AdaptivePolicy:
         if fault is not None:
             self._counts[f"frames_{fault}"] += 1
         else:
-            self._last_valid = seen
+            self._last_valid = self._last_ever = seen
         self._first = False
         self._known.append((print_, seen))
         return seen

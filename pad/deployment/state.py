@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ def save_state(path: Path, state: dict[str, Any], trained: tuple[Tensor, ...]) -
 
     Args:
         trained: the weights that the learning began from, by which the file is known to belong to a policy.
+
+    Raises:
+        OSError: when the disk does not take it; the file that was there is left.
     """
     tensors = {
         f"{part}/{name}": value.cpu().contiguous()
@@ -39,12 +44,25 @@ def save_state(path: Path, state: dict[str, Any], trained: tuple[Tensor, ...]) -
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        safetensors.torch.save_file(tensors, fresh, {"pad": json.dumps(about)})
+        fresh.write_bytes(safetensors.torch.save(tensors, {"pad": json.dumps(about)}))
         sync(fresh)
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
     sync(path.parent)
+    _remove_leftovers(path)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """What processes left there that were killed while they saved to the same path."""
+    for left in path.parent.glob(f".{escape(path.name)}.*.new"):
+        pid = left.name.removeprefix(f".{path.name}.").removesuffix(".new")
+        with suppress(PermissionError):  # it runs, and is another user's
+            try:
+                if pid.isdecimal():
+                    os.kill(int(pid), 0)
+            except (ProcessLookupError, OverflowError):
+                left.unlink(missing_ok=True)
 
 
 def load_state(path: Path, trained: tuple[Tensor, ...]) -> dict[str, Any]:
@@ -70,12 +88,13 @@ def load_state(path: Path, trained: tuple[Tensor, ...]) -> dict[str, Any]:
             else:
                 state[part][rest] = value
         state["optimizer"] = {"state": slots, "param_groups": about["groups"]}
+        version, home = int(about["format"]), about["trained"]
     except Exception as error:  # whatever a foreign or truncated file makes the reader say
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise ValueError(f"{path} is no adapted state: {reason}") from error
-    if about["format"] > FORMAT:
-        raise ValueError(f"{path} has format {about['format']}, this version reads up to {FORMAT}: update pad")
-    if about["trained"] != digest(trained):
+    if version > FORMAT:
+        raise ValueError(f"{path} has format {version}, this version reads up to {FORMAT}: update pad")
+    if home != digest(trained):
         raise ValueError(f"{path} was learned from other trained weights than this policy's, or moves others")
     if not all(bool(value.isfinite().all()) for value in tensors.values()):
         raise ValueError(f"{path} holds NaN or infinite values")
