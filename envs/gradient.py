@@ -3,21 +3,33 @@
 It is seen as a gradient whose colours tell where it is.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 
 
 class GradientEnv(gym.Env):
-    """Two coordinates in [-1, 1], two actions that move them; the reward is one in the middle and zero at the rim."""
+    """Two coordinates in [-1, 1], two actions that move them; the reward is one in the middle and zero at the rim.
+
+    Args:
+        observation: `pixels` or `state`.
+        tint: what red, green and blue are multiplied with: the camera's shift.
+        size: height and width, in pixels.
+        layout: of the pixels: channels, height, width, or channels last.
+    """
 
     def __init__(
-        self, observation: str = "pixels", tint: tuple[float, float, float] = (1, 1, 1), size: int = 24
+        self,
+        observation: str = "pixels",
+        tint: tuple[float, float, float] = (1, 1, 1),
+        size: int = 24,
+        layout: Literal["CHW", "HWC"] = "CHW",
     ) -> None:
         self.action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
-        pixels = gym.spaces.Box(0, 255, (3, size, size), np.uint8)
-        self._size = size
+        self._size, self._channels_last = size, layout == "HWC"
+        shape = (size, size, 3) if self._channels_last else (3, size, size)
+        pixels = gym.spaces.Box(0, 255, shape, np.uint8)
         self.observation_space = pixels if observation == "pixels" else gym.spaces.Box(-1, 1, (2,), np.float32)
         self.observation, self.render_mode = observation, "rgb_array"
         self._tint = np.array(tint)[:, None, None]
@@ -39,6 +51,10 @@ class GradientEnv(gym.Env):
     def _look(self) -> np.ndarray:
         if self.observation == "state":
             return self._state.copy()
+        picture = self._picture()
+        return picture.transpose(1, 2, 0).copy() if self._channels_last else picture
+
+    def _picture(self) -> np.ndarray:
         x, y = (self._state + 1) / 2
         red = np.abs(self._ramp - x)[None].repeat(self._size, 0)
         green = np.abs(self._ramp - y)[:, None].repeat(self._size, 1)
@@ -47,13 +63,14 @@ class GradientEnv(gym.Env):
 
     def render(self) -> np.ndarray:
         blank = np.zeros((self._size, self._size, 3), np.uint8)
-        return self._look().transpose(1, 2, 0) if self.observation == "pixels" else blank
+        return self._picture().transpose(1, 2, 0) if self.observation == "pixels" else blank
 
 
-def make_gradient_env(observation: str = "pixels", steps: int = 10, **settings: Any) -> gym.Env:
-    """Three frames stacked on channels, episodes of ten steps."""
+def make_gradient_env(observation: str = "pixels", steps: int = 10, frames: int = 3, **settings: Any) -> gym.Env:
+    """Episodes of `steps` steps; where pixels come with channels first, that many frames stacked on channels."""
     env: gym.Env = GradientEnv(observation, **settings)
-    if observation == "pixels":
-        _, height, width = env.observation_space.shape or ()
-        env = gym.wrappers.ReshapeObservation(gym.wrappers.FrameStackObservation(env, 3), (9, height, width))
+    if observation == "pixels" and settings.get("layout", "CHW") == "CHW":
+        channels, height, width = env.observation_space.shape or ()
+        stacked = gym.wrappers.FrameStackObservation(env, frames)
+        env = gym.wrappers.ReshapeObservation(stacked, (frames * channels, height, width))
     return gym.wrappers.TimeLimit(env, steps)

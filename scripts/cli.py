@@ -1,13 +1,14 @@
 """What the commands share: settings from a file and flags, and errors that take one line."""
 
 import contextlib
+import importlib
 import io
 import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import tyro
@@ -84,6 +85,26 @@ def take_option(arguments: Sequence[str], name: str) -> tuple[str | None, list[s
         else:
             rest.append(argument)
     return value, rest
+
+
+def load_function(name: str) -> Callable[[], Any]:
+    """What `module:function` names, with the current folder among those that modules are looked for in.
+
+    Raises:
+        BadInput: when there is no such module or function.
+    """
+    module, _, function = name.partition(":")
+    if not module or not function:
+        raise BadInput(f"name a function as module:function, got {name!r}")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise BadInput(f"cannot load {name!r}: {error}") from error
+    if not callable(found):
+        raise BadInput(f"{name} is no function but {type(found).__name__}")
+    return found
 
 
 def check_device(device: str) -> str:

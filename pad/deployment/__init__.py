@@ -3,10 +3,10 @@
 from pad.deployment.budget import Budget
 from pad.deployment.camera import Camera
 from pad.deployment.config import ADAPTATIONS, NO_GUARDS, AdaptationConfig, GuardConfig
-from pad.deployment.head import HeadConfig, fit_head, load_head, save_head
+from pad.deployment.head import HeadConfig, fit_agent_head, fit_head, load_head, save_head
 from pad.deployment.model import AgentModel, Model, as_model
 from pad.deployment.policy import AdaptivePolicy, FrozenPolicy, MeasuredPolicy, PerturbedPolicy
-from pad.deployment.recordings import RecordedEpisode, load_episodes, record_episode
+from pad.deployment.recordings import RecordedEpisode, load_episodes, record_episode, record_episodes
 from pad.deployment.torch_policy import TorchPolicy
 
 __all__ = [
@@ -26,9 +26,11 @@ __all__ = [
     "RecordedEpisode",
     "TorchPolicy",
     "as_model",
+    "fit_agent_head",
     "fit_head",
     "load_episodes",
     "load_head",
     "record_episode",
+    "record_episodes",
     "save_head",
 ]

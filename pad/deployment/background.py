@@ -164,7 +164,6 @@ def _work(shared: _Shared) -> None:
                     if shared.stopped:
                         shared.wake.set()
                     continue
-                shared.idle.clear()
                 transition, arrived = shared.waiting.popleft()
             try:
                 with shared.budget.spending():

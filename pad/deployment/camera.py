@@ -1,5 +1,6 @@
 """How the pixels of an observation are laid out: declared by whoever deploys, never guessed."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,10 +30,12 @@ class Camera:
     """Channels of a single frame."""
 
     def __post_init__(self) -> None:
+        if self.layout not in ("CHW", "HWC") or len(self.shape) != 3:
+            raise ValueError(f"a camera has layout CHW or HWC and three sizes, got {self.layout!r} and {self.shape}")
         if self.channels % self.frame_channels or min(self.shape) < 1:
             raise ValueError(f"{self.layout} shape {self.shape} does not hold whole frames of {self.frame_channels}")
-        if not self.high > self.low:
-            raise ValueError(f"high must exceed low, got {self.high} and {self.low}")
+        if not (self.high > self.low and math.isfinite(self.high - self.low)):
+            raise ValueError(f"high must exceed low and both be finite, got {self.high} and {self.low}")
         np.dtype(self.dtype)
 
     @property

@@ -1,20 +1,22 @@
 """A self-supervised head for a policy that has none, from transitions logged where the policy was trained."""
 
+import dataclasses
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from pad import settings
+from pad.agent import Agent
 from pad.checkpoint import replace_folder, sync
 from pad.deployment.config import AdaptationConfig
-from pad.deployment.model import Model, Transition
+from pad.deployment.model import AgentModel, Model, Transition
 from pad.deployment.recordings import RecordedEpisode
 from pad.deployment.torch_policy import TorchPolicy
 from pad.gate import Calibration
@@ -37,8 +39,9 @@ class HeadConfig:
     finetune: bool = False
     """Let the encoder learn with the head. Better inference of actions, for actions that are not quite the same."""
     action_bound: float = 0.05
-    """With finetune: how far actions may move, root mean square over the recorded observations; for discrete actions
-    the share of observations with another action. The encoder stays at the last weights within the bound."""
+    """With finetune: how far actions may move, root mean square (they span -1 to 1) over observations of the episodes
+    that are held out; for discrete actions the share of observations with another action. The encoder stays at the
+    last weights within the bound."""
     held_out: float = 0.2
     """Share of the episodes, at least one, that the head is measured and the gate is calibrated on."""
 
@@ -66,21 +69,65 @@ def fit_head(
         ValueError: when there are fewer than two episodes, or one is not of this policy.
     """
     config = config or HeadConfig()
+    encoder = list(policy.encoder.parameters()) if config.finetune else []
+    return _fit_and_calibrate(policy, policy.head, encoder, episodes, config, seed)
+
+
+def fit_agent_head(
+    agent: Agent, episodes: Sequence[RecordedEpisode], config: HeadConfig | None = None, seed: int = 0
+) -> tuple[Agent, Metrics]:
+    """An agent with the trained weights of one that was trained without a head, and a head that was fitted to them.
+
+    It acts as the other one does, and `save_checkpoint` writes it like any other. Measured as by `fit_head`.
+
+    Raises:
+        ValueError: when the agent has a head, finetune is asked for, or the episodes are too few or not of this agent.
+    """
+    config = config or HeadConfig()
+    if agent.inverse_dynamics is not None:
+        raise ValueError("this agent has a self-supervised head: it can adapt as it is")
+    if config.finetune:
+        raise ValueError("finetune is for policies that are not of this package: the encoder of an agent stays")
+    described = dataclasses.replace(agent.config, self_supervised=True)
+    torch.manual_seed(seed)
+    channels, height, width = agent.obs_shape
+    fitted = Agent(
+        (channels, height, width), agent.action_size, described, agent.frame_channels, critic=agent.critic is not None
+    )
+    fitted.load_state_dict({**fitted.state_dict(), **agent.state_dict()})
+    fitted.to(agent.device).train(agent.training)
+    model = AgentModel(fitted)
+    assert fitted.inverse_dynamics is not None
+    metrics = _fit_and_calibrate(model, fitted.inverse_dynamics, [], episodes, config, seed)
+    fitted.calibration = model.calibration
+    return fitted, metrics
+
+
+def _fit_and_calibrate(
+    model: Model,
+    head: nn.Module,
+    encoder: list[nn.Parameter],
+    episodes: Sequence[RecordedEpisode],
+    config: HeadConfig,
+    seed: int,
+) -> Metrics:
     if len(episodes) < 2:
         raise ValueError(f"at least two episodes are needed, one of them to measure on; got {len(episodes)}")
-    count = max(1, round(config.held_out * len(episodes)))
-    learned, held_out = ([_transitions(policy, e) for e in part] for part in (episodes[:-count], episodes[-count:]))
-    torch.manual_seed(seed)
+    count = min(max(1, round(config.held_out * len(episodes))), len(episodes) - 1)
+    learned, held_out = ([_transitions(model, e) for e in part] for part in (episodes[:-count], episodes[-count:]))
     generator = torch.Generator().manual_seed(seed)
     transitions = [transition for episode in learned for transition in episode]
     watched = [transition for episode in held_out for transition in episode]
-    before = _actions(policy, watched)
-    _fit(policy, transitions, watched, before, config, generator)
-    policy.calibration = calibrate_on(policy, held_out)
+    before = _actions(model, watched)
+    flags = [parameter.requires_grad for parameter in model.network.parameters()]
+    _fit(model, list(head.parameters()), encoder, transitions, watched, before, config, generator)
+    for parameter, flag in zip(model.network.parameters(), flags, strict=True):
+        parameter.requires_grad_(flag)
+    model.calibration = calibrate_on(model, held_out)
     return {
-        "loss": policy.calibration.mean_loss,
-        "loss_of_mean": _loss_of_mean(policy, transitions, watched),
-        "action_change": _change(policy, before, _actions(policy, watched)),
+        "loss": model.calibration.mean_loss,
+        "loss_of_mean": _loss_of_mean(model, transitions, watched),
+        "action_change": _change(model, before, _actions(model, watched)),
     }
 
 
@@ -91,50 +138,55 @@ def calibrate_on(model: Model, episodes: Sequence[Sequence[Transition]]) -> Cali
     return Calibration.of(losses, [np.array([channels for _, channels in look]) for look in looks])
 
 
-def _transitions(policy: TorchPolicy, episode: RecordedEpisode) -> list[Transition]:
-    seen = [policy.see(obs) for obs in episode.observations]
+def _transitions(model: Model, episode: RecordedEpisode) -> list[Transition]:
+    seen = [model.see(obs) for obs in episode.observations]
     return [
-        Transition(obs, policy.action(action), next_obs)
+        Transition(obs, model.action(action), next_obs)
         for obs, action, next_obs in zip(seen[:-1], episode.actions, seen[1:], strict=True)
     ]
 
 
 def _fit(
-    policy: TorchPolicy,
+    model: Model,
+    head: list[nn.Parameter],
+    encoder: list[nn.Parameter],
     transitions: list[Transition],
     watched: list[Transition],
     before: np.ndarray,
     config: HeadConfig,
     generator: torch.Generator,
 ) -> None:
-    encoder = list(policy.encoder.parameters()) if config.finetune else []
-    head = list(policy.head.parameters())
-    policy.network.requires_grad_(False)
+    model.network.requires_grad_(False)
     for parameter in (*head, *encoder):
         parameter.requires_grad_(True)
     optimizer = torch.optim.Adam(head, lr=config.learning_rate, fused=True)
     if encoder:
         optimizer.add_param_group({"params": encoder, "lr": config.learning_rate / 10})
-    learning = AdaptationConfig()
+    learning = AdaptationConfig(batch_size=config.batch_size, crop_grid="pixel")
     within = [parameter.detach().clone() for parameter in encoder]
     with progress_bar("fitting the head", config.updates, 0, "updates") as bar:
         for update in range(1, config.updates + 1):
             picks = torch.randint(len(transitions), (config.batch_size,), generator=generator)
-            loss = policy.loss(transitions, picks, learning, generator)
+            loss = model.loss(transitions, picks, learning, generator)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             if encoder and (update % CHECK_EVERY == 0 or update == config.updates):
-                if _change(policy, before, _actions(policy, watched)) <= config.action_bound:
+                if _change(model, before, _actions(model, watched)) <= config.action_bound:
                     within = [parameter.detach().clone() for parameter in encoder]
                 else:  # as far as it may: from here on the head learns alone
-                    _write(encoder, within)
+                    beyond = [parameter.detach().clone() for parameter in encoder]
+                    for share in (0.5, 0.25, 0.125, 0.0):
+                        _write(encoder, [w.lerp(b, share) for w, b in zip(within, beyond, strict=True)])
+                        if _change(model, before, _actions(model, watched)) <= config.action_bound:
+                            break
+                    for parameter in encoder:
+                        parameter.requires_grad_(False)
                     optimizer = torch.optim.Adam(head, lr=config.learning_rate, fused=True)
                     encoder = []
             if update % CHECK_EVERY == 0:
-                bar.set_postfix_str(f"loss {loss.item():.4g}")
+                bar.set_postfix_str(f"loss {loss.item():.4g}", refresh=False)
             bar.update(1)
-    policy.network.requires_grad_(False)
 
 
 @torch.no_grad()
@@ -144,7 +196,7 @@ def _write(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> None:
 
 
 @torch.no_grad()
-def _actions(policy: TorchPolicy, transitions: Sequence[Transition]) -> np.ndarray:
+def _actions(policy: Model, transitions: Sequence[Transition]) -> np.ndarray:
     """The policy's actions at some observations: indices, or scaled to [-1, 1]."""
     step = max(1, len(transitions) // 256)
     chosen = [transition.obs for transition in transitions[::step]]
@@ -152,13 +204,13 @@ def _actions(policy: TorchPolicy, transitions: Sequence[Transition]) -> np.ndarr
     return torch.stack(actions).cpu().numpy()
 
 
-def _change(policy: TorchPolicy, before: np.ndarray, after: np.ndarray) -> float:
+def _change(policy: Model, before: np.ndarray, after: np.ndarray) -> float:
     if policy.discrete:
         return float((before != after).mean())
     return float(np.sqrt(np.square(after - before).mean()))
 
 
-def _loss_of_mean(policy: TorchPolicy, learned: Sequence[Transition], watched: Sequence[Transition]) -> float:
+def _loss_of_mean(policy: Model, learned: Sequence[Transition], watched: Sequence[Transition]) -> float:
     known, asked = (torch.stack([t.action for t in part]).cpu() for part in (learned, watched))
     if not policy.discrete:
         return float((asked - known.mean(0)).square().mean())
@@ -167,9 +219,16 @@ def _loss_of_mean(policy: TorchPolicy, learned: Sequence[Transition], watched: S
 
 
 def save_head(folder: Path, policy: TorchPolicy) -> None:
-    """Write what `fit_head` learned, the encoder included: a crash leaves what was there."""
+    """Write what `fit_head` learned, the encoder included: a crash leaves what was there.
+
+    Raises:
+        FileExistsError: when the folder is there and holds no head: it would be replaced with all that is in it.
+    """
+    if folder.exists() and not (folder / "config.yaml").is_file():
+        raise FileExistsError(f"{folder} is there already and holds no head")
     fresh = folder.with_name(f"{folder.name}.new")
-    fresh.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in policy.network.state_dict().items()}
     safetensors.torch.save_file(weights, fresh / "model.safetensors")
     calibration = None if policy.calibration is None else settings.to_dict(policy.calibration)
@@ -197,6 +256,8 @@ def load_head(folder: Path, policy: TorchPolicy) -> TorchPolicy:
             raise ValueError(f"it has format {about['head']}, this version reads up to {FORMAT}: update pad")
         loaded = policy.copy()
         loaded.network.load_state_dict(safetensors.torch.load_file(candidate / "model.safetensors"))
+        if not all(bool(value.isfinite().all()) for value in loaded.network.state_dict().values()):
+            raise ValueError("it holds NaN or infinite weights")
         if about["calibration"]:
             loaded.calibration = settings.from_dict(Calibration, about["calibration"], "calibration")
     except Exception as error:  # whatever a foreign file makes its readers say

@@ -163,7 +163,7 @@ class Learner:
 
     @torch.no_grad()
     def _action(self, features: Tensor, seen: Seen) -> np.ndarray:
-        return np.asarray(self.model.act(features, seen))
+        return self.model.compared(self.model.act(features, seen))
 
     def _is_worse_than_trained(self, transition: Transition, loss: float) -> bool:
         factor = self.config.guards.explosion

@@ -50,6 +50,8 @@ class Model(ABC):
     """All weights, those of the policy and those of the head."""
     cameras: tuple[Camera, ...]
     calibration: Calibration | None
+    discrete: bool = False
+    """Whether actions are numbers of choices."""
 
     @property
     def device(self) -> torch.device:
@@ -75,6 +77,13 @@ class Model(ABC):
             ValueError: when it has another shape than the policy's actions.
         """
 
+    def compared(self, action: Any) -> np.ndarray:
+        """An action as guards compare it with another, by the mean squared difference.
+
+        Scaled to [-1, 1]; of two discrete ones that differ it is one.
+        """
+        return self.action(action).cpu().numpy()
+
     @abstractmethod
     def encode(self, seen: Seen) -> Tensor:
         """Features of one observation, as the policy acts on it, with a batch dimension of one."""
@@ -91,10 +100,7 @@ class Model(ABC):
     def loss(
         self, transitions: Sequence[Transition], picks: Tensor, config: AdaptationConfig, generator: Any
     ) -> Scalar:
-        """Self-supervised loss to learn from: a random view of `transitions[pick]` for each pick.
-
-        Each observation is augmented by itself.
-        """
+        """Self-supervised loss to learn from: a random view of `transitions[pick]` for each pick."""
 
     def channels(self, features: Tensor) -> np.ndarray:
         """The average of each channel of the features over the picture: what the gate compares with training."""

@@ -8,7 +8,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from pad.agent import Agent
 from pad.deployment.camera import Observation
+from pad.deployment.model import Model
+from pad.deployment.policy import FrozenPolicy
+from pad.seeding import training_seed
+from pad.tracking import progress_bar
 
 
 @dataclass
@@ -36,9 +41,12 @@ class RecordedEpisode:
             arrays["obs"] = np.stack(self.observations)
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.new")
-        with fresh.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        fresh.replace(path)
+        try:
+            with fresh.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> "RecordedEpisode":
@@ -65,11 +73,13 @@ class RecordedEpisode:
 
 
 def record_episode(env: gym.Env, policy: Any, seed: int, noise: float = 0.0) -> RecordedEpisode:
-    """One episode of a policy that has `act`.
+    """One episode.
 
     Args:
+        policy: an agent of this package, a model, or anything whose `act` turns an observation into an action.
         noise: chance of a random action at each step. Some of it shows the head actions that the policy does not take.
     """
+    policy = FrozenPolicy(policy) if isinstance(policy, (Agent, Model)) else policy
     rng = np.random.default_rng(seed)
     env.action_space.seed(int(rng.integers(2**31)))
     obs, _ = env.reset(seed=seed)
@@ -82,6 +92,25 @@ def record_episode(env: gym.Env, policy: Any, seed: int, noise: float = 0.0) -> 
         episode.actions.append(np.array(action))
         episode.episode_return += float(reward)
     return episode
+
+
+def record_episodes(folder: Path, env: gym.Env, policy: Any, episodes: int, seed: int = 0, noise: float = 0.0) -> None:
+    """Some episodes as .npz files in a folder; each is written when it is over, so an interrupt keeps whole ones.
+
+    Raises:
+        FileExistsError: when the folder holds recorded episodes already.
+        ValueError: when episodes or noise make no sense.
+    """
+    if episodes < 1 or not 0 <= noise <= 1:
+        raise ValueError(f"episodes must be at least 1 and noise from 0 to 1, got {episodes} and {noise}")
+    if next(folder.glob("*.npz"), None) is not None:
+        raise FileExistsError(f"{folder} holds recorded episodes already: name another folder")
+    with progress_bar("recording", episodes, 0, "episodes") as bar:
+        for number in range(episodes):
+            episode = record_episode(env, policy, training_seed(seed, number), noise)
+            episode.save(folder / f"episode_{number:05d}.npz")
+            bar.set_postfix_str(f"return {episode.episode_return:.4g}", refresh=False)
+            bar.update(1)
 
 
 def load_episodes(folder: Path) -> list[RecordedEpisode]:

@@ -1,6 +1,7 @@
 """Agents of Stable-Baselines3 with a CNN policy: SAC, TD3, DDPG, PPO, A2C and DQN."""
 
 from collections.abc import Callable, Mapping
+from copy import copy, deepcopy
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -15,7 +16,7 @@ from pad.deployment.torch_policy import TorchPolicy
 def from_sb3(agent: Any, layout: Literal["HWC", "CHW"] = "HWC", frame_channels: int | None = None) -> TorchPolicy:
     """The policy of a trained agent, which needs a head before it can adapt (`fit_head`).
 
-    It acts as `agent.predict(obs, deterministic=True)` does. The agent itself is left alone.
+    It acts as `agent.predict(obs, deterministic=True)` does, also when the agent learns on: it holds a copy.
 
     Args:
         agent: as its `learn` or `load` left it.
@@ -25,8 +26,9 @@ def from_sb3(agent: Any, layout: Literal["HWC", "CHW"] = "HWC", frame_channels: 
 
     Raises:
         ImportError: when stable-baselines3 is not installed.
-        TypeError: when it is no agent, or its policy is of an unknown kind.
-        ValueError: when it has no pictures among its observations.
+        TypeError: when it is no agent, or its policy is of an unknown kind: `TorchPolicy` takes it by hand.
+        ValueError: when it has no pictures among its observations, or its actions are neither a bounded Box nor
+            Discrete.
     """
     try:
         from stable_baselines3.common.base_class import BaseAlgorithm
@@ -34,7 +36,7 @@ def from_sb3(agent: Any, layout: Literal["HWC", "CHW"] = "HWC", frame_channels: 
         raise ImportError("stable-baselines3 is not installed: pip install 'pad-rl[sb3]'") from error
     if not isinstance(agent, BaseAlgorithm):
         raise TypeError(f"not an agent of stable-baselines3: {type(agent).__name__}")
-    policy: Any = agent.policy
+    policy = _copied(agent.policy)
     policy.set_training_mode(False)
     space = agent.observation_space
     spaces = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {None: space}
@@ -43,12 +45,21 @@ def from_sb3(agent: Any, layout: Literal["HWC", "CHW"] = "HWC", frame_channels: 
         raise ValueError(f"no pictures among the observations: {space}")
     cameras = [_camera(key, part, layout, frame_channels) for key, part in pictures.items()]
     extractor, act = _acting(policy)
-    low, high = (0.0, 1.0) if policy.normalize_images else (cameras[0].low, cameras[0].high)
     if isinstance(space, gym.spaces.Dict):
-        extractors = extractor.extractors
-        extractor = _DictEncoder(extractors, list(pictures))
-        act = _with_rest(act, extractor, space, extractors)
-    return TorchPolicy(extractor, act, cameras, agent.action_space, input_range=(low, high))
+        if not isinstance(getattr(extractor, "extractors", None), nn.ModuleDict):
+            raise TypeError(f"unknown kind of features extractor for observations of several entries: {extractor}")
+        encoder = _DictEncoder(extractor.extractors, list(pictures))
+        act = _with_rest(act, encoder, space, extractor.extractors)
+        extractor = encoder
+    input_range = (0.0, 1.0) if policy.normalize_images else None
+    return TorchPolicy(extractor, act, cameras, agent.action_space, input_range)
+
+
+def _copied(policy: Any) -> Any:
+    # A distribution keeps the last update's tensors, which cannot be copied; whoever uses it sets it anew.
+    holders = (policy, getattr(policy, "actor", None))
+    distributions = [getattr(holder, "action_dist", None) for holder in holders]
+    return deepcopy(policy, {id(distribution): copy(distribution) for distribution in distributions})
 
 
 def _is_picture(space: gym.Space, normalized: bool) -> bool:
@@ -77,14 +88,14 @@ def _acting(policy: Any) -> tuple[Any, Act]:
     """The features' extractor of whatever acts, and what turns its features into an action."""
     from stable_baselines3.common.policies import ActorCriticPolicy
 
-    if isinstance(policy, ActorCriticPolicy):
+    if isinstance(policy, ActorCriticPolicy) and not hasattr(policy, "lstm_actor"):
         return policy.pi_features_extractor, lambda features, _: _actor_critic_action(policy, features)
     if getattr(policy, "actor", None) is not None:
         return policy.actor.features_extractor, lambda features, _: _actor_action(policy, features)
     if getattr(policy, "q_net", None) is not None:
         network = policy.q_net
         return network.features_extractor, lambda features, _: int(network.q_net(features).argmax(1)[0])
-    raise TypeError(f"unknown kind of policy: {type(policy).__name__}")
+    raise TypeError(f"unknown kind of policy: {type(policy).__name__}; TorchPolicy takes any by hand")
 
 
 def _actor_critic_action(policy: Any, features: Tensor) -> Any:
@@ -125,12 +136,12 @@ def _with_rest(act: Act, encoder: _DictEncoder, space: gym.spaces.Dict, extracto
     def combined(features: Tensor, rest: Mapping[str, Any]) -> Any:
         pictures = dict(zip(encoder.sizes, features.split(list(encoder.sizes.values()), 1), strict=True))
         parts = []
-        for key, part in space.spaces.items():
+        for key, extractor in extractors.items():
             if key in pictures:
                 parts.append(pictures[key])
             else:
                 value = torch.as_tensor(np.asarray(rest[key]), device=features.device)[None]
-                parts.append(extractors[key](preprocess_obs(value, part)))
+                parts.append(extractor(preprocess_obs(value, space[key])))
         return act(torch.cat(parts, 1), rest)
 
     return combined

@@ -1,5 +1,6 @@
 """Any PyTorch policy behind the interface of deployment, with an inverse-dynamics head of its own."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from typing import Any
@@ -61,18 +62,24 @@ class ActionHead(nn.Module):
 class TorchPolicy(Model):
     """A policy of yours: the encoder, which adaptation may move, and the rest, which it never does.
 
+    With `moves="color"` a colour transform before the encoder moves, with `convolutions` the layers of the encoder,
+    whatever they are, or the first `layers` of those that have weights, in the order in which they were declared.
+
     Args:
         encoder: pictures (batch, channels, height, width), float, to features of any shape; where there are several
-            cameras, a dictionary of them by their keys. Copied, never changed.
-        act: features and the other entries of the observation to an action as the environment takes it, most likely
-            one first: `lambda features, rest: my_head(features)[0].numpy()`.
+            cameras, a dictionary of them by their keys. Copied in evaluation mode, never changed.
+        act: features with a batch dimension of one, and the entries of the observation that are no pixels, to the most
+            likely action as the environment takes it: `lambda features, rest: my_head(features)[0].numpy()`. It is
+            called without gradients and not copied: leave what it uses in evaluation mode, and do not train it
+            meanwhile.
         cameras: how the pixels look in an observation. One without a key is the whole observation.
         action_space: bounded Box, or Discrete.
-        input_range: what the encoder takes for black and white.
+        input_range: what the encoder takes for black and white; None for the observation's own values.
         padding: pictures are shifted by up to so many pixels when the policy learns (random shift, Kostrikov et al.,
             2021).
 
     Raises:
+        TypeError: when the encoder is no module.
         ValueError: when the action space is not one of these, or the encoder does not take what the cameras show.
     """
 
@@ -82,19 +89,23 @@ class TorchPolicy(Model):
         act: Act,
         cameras: Camera | Sequence[Camera],
         action_space: gym.Space,
-        input_range: tuple[float, float] = (0.0, 1.0),
+        input_range: tuple[float, float] | None = (0.0, 1.0),
         padding: int = 4,
     ) -> None:
         self.cameras = (cameras,) if isinstance(cameras, Camera) else tuple(cameras)
         keys = [camera.key for camera in self.cameras]
         if not keys or (len(keys) > 1 and (None in keys or len(set(keys)) < len(keys))):
             raise ValueError(f"several cameras need a key each, got {keys}")
+        if not isinstance(encoder, nn.Module) or next(encoder.parameters(), None) is None:
+            raise TypeError(f"encoder must be a torch.nn.Module with parameters, got {type(encoder).__name__}")
+        if padding < 0:
+            raise ValueError(f"padding must be at least 0, got {padding}")
         self._act, self._space, self._input_range, self._padding = act, action_space, input_range, padding
         self.discrete = isinstance(action_space, gym.spaces.Discrete)
         if isinstance(action_space, gym.spaces.Box):
             self._low, self._high = (np.asarray(bound, np.float32) for bound in (action_space.low, action_space.high))
-        if not self.discrete and not (isinstance(action_space, gym.spaces.Box) and action_space.is_bounded()):
-            raise ValueError(f"action_space must be Discrete or a bounded Box, got {action_space}")
+        if not self.discrete and not _is_bounded(action_space):
+            raise ValueError(f"action_space must be Discrete, or a Box with finite low < high, got {action_space}")
         self.calibration = None
         device = next(encoder.parameters()).device
         colors = nn.ModuleList(ColorTransform(camera) for camera in self.cameras).to(device)
@@ -104,12 +115,16 @@ class TorchPolicy(Model):
 
     @torch.no_grad()
     def _dry_run(self, device: torch.device) -> int:
-        pictures = [torch.zeros(1, *self._channels_first(c), device=device) for c in self.cameras]
+        pictures = [torch.full((2, *self._channels_first(c)), c.low, device=device) for c in self.cameras]
+        shapes = [tuple(picture.shape) for picture in pictures]
         try:
-            return int(np.prod(self._encode(pictures).shape[1:]))
+            features = self._encode(pictures)
         except Exception as error:  # whatever a user's network says
-            shapes = [tuple(picture.shape) for picture in pictures]
             raise ValueError(f"the encoder does not take pictures of {shapes}: {error}") from error
+        if not isinstance(features, Tensor) or features.dim() < 2 or len(features) != 2:
+            got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ValueError(f"the encoder must give a tensor of (batch, ...) of pictures {shapes}, got {got}")
+        return int(np.prod(features.shape[1:]))
 
     @staticmethod
     def _channels_first(camera: Camera) -> tuple[int, ...]:
@@ -151,17 +166,20 @@ class TorchPolicy(Model):
         array = np.asarray(action)
         if array.shape != (self._space.shape or ()):
             raise ValueError(f"action must have shape {self._space.shape or ()}, got {array.shape}")
-        if self.discrete:
-            return torch.tensor(int(array) - int(getattr(self._space, "start", 0)), device=self.device)
+        if isinstance(self._space, gym.spaces.Discrete):
+            index = int(array) - int(self._space.start)
+            if not 0 <= index < self._space.n or index != array - self._space.start:
+                raise ValueError(f"action must be one of {self._space}, got {action}")
+            return torch.tensor(index, device=self.device)
         scaled = 2 * (array.astype(np.float32) - self._low) / (self._high - self._low) - 1
         return torch.tensor(scaled.reshape(-1), device=self.device)
 
     def _encode(self, pictures: Sequence[Tensor]) -> Tensor:
-        low, high = self._input_range
         shown: dict[str | None, Tensor] = {}
         colors = self.network["color"]
         assert isinstance(colors, nn.ModuleList)
         for camera, picture, color in zip(self.cameras, pictures, colors, strict=True):
+            low, high = self._input_range or (camera.low, camera.high)
             unit = (picture.float() - camera.low) / (camera.high - camera.low)
             shown[camera.key] = low + (high - low) * color(unit)
         return self.encoder(shown if len(shown) > 1 else next(iter(shown.values())))
@@ -171,6 +189,13 @@ class TorchPolicy(Model):
 
     def act(self, features: Tensor, seen: Seen) -> Any:
         return self._act(features, seen.rest)
+
+    def compared(self, action: Any) -> np.ndarray:
+        taken = self.action(action).cpu()
+        if not isinstance(self._space, gym.spaces.Discrete):
+            return taken.numpy()
+        # Of two different ones the mean squared difference is one.
+        return F.one_hot(taken, int(self._space.n)).numpy() * math.sqrt(self._space.n / 2)
 
     def loss_between(self, features: Tensor, action: Tensor, next_features: Tensor) -> Scalar:
         return self.head.loss(features, action[None], next_features)
@@ -182,9 +207,14 @@ class TorchPolicy(Model):
         actions = torch.stack([transition.action for transition in chosen])
         pictures = []
         for camera in range(len(self.cameras)):
-            seen = [t.obs.pictures[camera] for t in chosen] + [t.next_obs.pictures[camera] for t in chosen]
-            pictures.append(random_shift(torch.stack(seen), self._padding, generator))
+            # Both observations of a transition move alike: what moved between them is what the head reads.
+            pairs = [torch.cat([t.obs.pictures[camera], t.next_obs.pictures[camera]]) for t in chosen]
+            pictures.append(torch.cat(random_shift(torch.stack(pairs), self._padding, generator).chunk(2, dim=1)))
         with autocast(config.precision, self.device):
             features = self._encode(pictures).float()
         before, after = features.chunk(2)
         return self.head.loss(before, actions, after)
+
+
+def _is_bounded(space: gym.Space) -> bool:
+    return isinstance(space, gym.spaces.Box) and space.is_bounded() and bool((space.high > space.low).all())

@@ -1,0 +1,93 @@
+"""Record what a policy sees and does in the environment that it was trained in, to fit a self-supervised head to it.
+
+    python scripts/record.py --checkpoint CHECKPOINT --output episodes
+    python scripts/record.py --policy my_robot:make_policy --env my_robot:make_env --output episodes
+
+`make_policy()` returns anything whose `act(obs)` gives an action, or a TorchPolicy; `make_env()` a Gymnasium
+environment. Ctrl-C ends it and keeps the episodes that are over. Then: scripts/fit_head.py.
+"""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cli
+import gymnasium as gym
+import torch
+
+import envs
+from pad import settings
+from pad.checkpoint import load_checkpoint
+from pad.deployment.recordings import record_episodes
+from pad.tracking import say
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """Record episodes of a policy in the environment that it was trained in, as .npz files."""
+
+    output: Path
+    """Folder for the episodes."""
+    checkpoint: str | None = None
+    """An agent of this package: a run, a checkpoint folder, or the name of one that ships."""
+    policy: str | None = None
+    """Or a policy of yours: module:function, where the function returns what has `act(obs)`, or a TorchPolicy."""
+    env: str | None = None
+    """A Gymnasium id, or module:function. Default with a checkpoint: the environment that it was trained in."""
+    episodes: int = 40
+    seed: int = 0
+    """Which episodes; no evaluation repeats one."""
+    noise: float = 0.2
+    """Share of random actions. Some show the head what the policy does not do; too many, what it never sees."""
+    device: str = "cpu"
+    """For a checkpoint."""
+
+    def __post_init__(self) -> None:
+        if (self.checkpoint is None) == (self.policy is None):
+            raise ValueError("name either a checkpoint or a policy")
+        if self.policy is not None and self.env is None:
+            raise ValueError("a policy needs an env: a Gymnasium id, or module:function")
+
+
+def main() -> None:
+    config = cli.parse(RecordConfig, sys.argv[1:])
+    torch.set_num_threads(1)  # two beside a busy process are many times slower than one
+    policy, env = load(config)
+    try:
+        record_episodes(config.output, env, policy, config.episodes, config.seed, config.noise)
+    finally:
+        env.close()
+    named = f"--checkpoint {config.checkpoint}" if config.checkpoint else f"--policy {config.policy}"
+    say(f"wrote {config.output}; next: python scripts/fit_head.py {named} --episodes {config.output} --output head")
+
+
+def load(config: RecordConfig) -> tuple[Any, gym.Env]:
+    """The policy and the environment that were named."""
+    env = None if config.env is None else make_env(config.env)
+    if config.checkpoint is None:
+        assert env is not None
+        assert config.policy is not None
+        return cli.load_function(config.policy)(), env
+    loaded = load_checkpoint(config.checkpoint, cli.check_device(config.device))
+    if env is None:
+        if not loaded.env:
+            raise cli.BadInput(
+                f"{config.checkpoint} does not say which environment it was trained in: name it by --env"
+            )
+        env = envs.make(settings.from_dict(envs.EnvConfig, loaded.env, "env"))
+    return loaded.agent, env
+
+
+def make_env(name: str) -> gym.Env:
+    if ":" in name and not re.search(r"-v\d+$", name):
+        return cli.load_function(name)()
+    try:
+        return gym.make(name)
+    except (gym.error.Error, ImportError) as error:
+        raise cli.BadInput(f"cannot make the environment {name!r}: {error}") from error
+
+
+if __name__ == "__main__":
+    cli.run(main)

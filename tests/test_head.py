@@ -1,0 +1,266 @@
+import dataclasses
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import SMALL, make_agent
+from torch import nn
+
+from envs.gradient import make_gradient_env
+from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, Camera, FrozenPolicy
+from pad.deployment.head import HeadConfig, fit_agent_head, fit_head, load_head, save_head
+from pad.deployment.recordings import record_episode
+from pad.deployment.torch_policy import TorchPolicy
+
+QUICK = HeadConfig(updates=150, batch_size=16)
+HEADLESS = dataclasses.replace(SMALL, self_supervised=False)
+
+
+def make_policy(seed: int = 0) -> TorchPolicy:
+    """A user's policy for the gradient task: it goes somewhere, and looks while it goes."""
+    torch.manual_seed(seed)
+    encoder = nn.Sequential(nn.Conv2d(9, 8, 5, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten())
+    head = nn.Linear(8 * 5 * 5, 2)
+    return TorchPolicy(
+        encoder,
+        lambda features, _: torch.tanh(20 * head(features))[0].numpy(),
+        Camera((9, 24, 24)),
+        gym.spaces.Box(-1, 1, (2,), np.float32),
+        padding=2,
+    )
+
+
+def make_discrete() -> TorchPolicy:
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Conv2d(9, 8, 5, 3), nn.ReLU(), nn.Flatten())
+    head = nn.Linear(8 * 7 * 7, 4)
+    act = lambda features, _: int(head(features).argmax(1)[0])  # noqa: E731
+    return TorchPolicy(encoder, act, Camera((9, 24, 24)), gym.spaces.Discrete(4))
+
+
+class Four(gym.ActionWrapper):
+    """The gradient task with four directions to choose from."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.action_space = gym.spaces.Discrete(4)
+
+    def action(self, action):
+        return np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)[action]
+
+
+class ToTheMiddle:
+    """Reads the newest frame, and stays away from the rim, where an action shows nothing."""
+
+    def act(self, obs):
+        place = np.array([obs[-3].mean(0).argmax(), obs[-2].mean(1).argmax()]) / 23
+        return np.clip((1 - 2 * place) / 0.3, -1, 1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    env = make_gradient_env(steps=20)
+    return [record_episode(env, ToTheMiddle(), seed, noise=0.5) for seed in range(25)]
+
+
+@pytest.fixture(scope="module")
+def fitted(episodes):
+    policy = make_policy()
+    return policy, fit_head(policy, episodes, HeadConfig(updates=400, batch_size=32))
+
+
+def actions(policy, episodes) -> np.ndarray:
+    acting = FrozenPolicy(policy)
+    return np.array([acting.act(obs) for episode in episodes for obs in episode.observations])
+
+
+def test_a_head_learns_to_infer_actions_and_leaves_the_policy_alone(fitted, episodes):
+    policy, metrics = fitted
+    assert metrics["loss"] < 0.3 * metrics["loss_of_mean"]
+    assert metrics["action_change"] == 0
+    np.testing.assert_array_equal(actions(policy, episodes[:2]), actions(make_policy(), episodes[:2]))
+
+
+def test_a_head_learns_to_tell_discrete_actions():
+    policy = make_discrete()
+    recorded = [record_episode(Four(make_gradient_env()), policy, seed, noise=0.7) for seed in range(16)]
+    metrics = fit_head(policy, recorded, HeadConfig(updates=200, batch_size=32))
+    assert metrics["loss"] < 0.7 * metrics["loss_of_mean"]
+    assert metrics["action_change"] == 0
+
+
+def test_the_same_seed_fits_the_same_head(episodes):
+    metrics = [
+        fit_head(make_policy(), episodes[:5], dataclasses.replace(QUICK, updates=10), seed) for seed in (1, 1, 2)
+    ]
+    assert metrics[0] == metrics[1] != metrics[2]
+
+
+def test_a_fitted_head_is_calibrated_and_adapts_behind_all_guards(fitted):
+    policy, _ = fitted
+    assert policy.calibration.episodes == 5
+    adapting = AdaptivePolicy(policy)
+    env = make_gradient_env(steps=60, tint=(0.2, 1, 0.5))
+    updates, before = 0, adapting.model.network["color"][0].matrix.clone()
+    for seed in range(3):
+        obs, _ = env.reset(seed=seed)
+        over = False
+        while not over:
+            action = adapting.act(obs)
+            next_obs, _, terminated, truncated, _ = env.step(action)
+            updates += adapting.observe(obs, action, next_obs)["updates"]
+            obs, over = next_obs, terminated or truncated
+    assert updates > 0
+    assert adapting.counts.get("accepted", 0) == 0 or not adapting.model.network["color"][0].matrix.equal(before)
+
+
+@pytest.mark.parametrize("bound", [0.01, 0.1])
+def test_finetuning_moves_the_encoder_but_never_actions_beyond_the_bound(episodes, bound):
+    policy = make_policy()
+    before = {name: value.clone() for name, value in policy.network.state_dict().items()}
+    config = dataclasses.replace(QUICK, finetune=True, action_bound=bound, learning_rate=3e-3)
+    metrics = fit_head(policy, episodes, config)
+    held_out = episodes[-5:]
+    seen = np.array([obs for episode in held_out for obs in episode.observations[:-1]])
+    old, new = FrozenPolicy(make_policy()), FrozenPolicy(policy)
+    change = np.sqrt(np.mean([np.square(new.act(obs) - old.act(obs)) for obs in seen]))
+    assert change == pytest.approx(metrics["action_change"], rel=1e-4)
+    assert change <= bound
+    moved = {name for name, value in policy.network.state_dict().items() if not value.equal(before[name])}
+    assert not any(name.startswith("color.") for name in moved)
+    if bound > 0.05:
+        assert any(name.startswith("encoder.") for name in moved)
+
+
+def test_finetuning_stops_at_discrete_actions_that_differ_too_often():
+    policy = make_discrete()
+    recorded = [record_episode(Four(make_gradient_env()), policy, seed, noise=0.7) for seed in range(5)]
+    config = dataclasses.replace(QUICK, finetune=True, action_bound=0.1, learning_rate=1e-2)
+    assert fit_head(policy, recorded, config)["action_change"] <= 0.1
+
+
+def test_a_saved_head_is_loaded_into_a_fresh_policy_which_deploys_as_before(tmp_path, fitted, episodes):
+    policy, _ = fitted
+    save_head(tmp_path / "head", policy)
+    fresh = make_policy(seed=1)
+    loaded = load_head(tmp_path / "head", fresh)
+    assert loaded.calibration == policy.calibration
+    assert fresh.calibration is None
+    config = AdaptationConfig(guards=NO_GUARDS, batch_size=4)
+    step = next(episodes[0].transitions())
+    losses = [AdaptivePolicy(each, config).observe(*step)["self_supervised_loss"] for each in (policy, loaded)]
+    assert losses[0] == losses[1]
+    assert AdaptivePolicy(loaded).observe(*step)["self_supervised_loss"] >= 0
+
+
+def test_a_finetuned_encoder_is_saved_with_its_head(tmp_path, episodes):
+    policy = make_policy()
+    fit_head(policy, episodes, dataclasses.replace(QUICK, finetune=True, action_bound=2.0))
+    save_head(tmp_path / "head", policy)
+    loaded = load_head(tmp_path / "head", make_policy())
+    np.testing.assert_array_equal(actions(loaded, episodes[:1]), actions(policy, episodes[:1]))
+
+
+def spoil(folder: Path, how: str) -> None:
+    model, config = folder / "model.safetensors", folder / "config.yaml"
+    if how == "cut":
+        model.write_bytes(model.read_bytes()[:-20])
+    elif how == "empty":
+        model.write_bytes(b"")
+    elif how == "missing":
+        model.unlink()
+    elif how == "no YAML":
+        config.write_text("{")
+    elif how == "foreign":
+        config.write_text("format: 1")
+    elif how == "newer":
+        config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "head": 99}))
+    elif how == "calibration":
+        config.write_text(yaml.safe_dump({"head": 1, "calibration": {"mean_loss": "low"}}))
+    else:
+        wrong = make_discrete() if how == "another policy" else make_policy()
+        if how == "not a number":
+            nn.init.constant_(wrong.head.head[0].bias, float("nan"))
+        save_head(folder, wrong)
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["cut", "empty", "missing", "no YAML", "foreign", "newer", "calibration", "another policy", "not a number"],
+)
+def test_a_head_that_cannot_be_used_is_named_with_the_reason(tmp_path, how):
+    save_head(tmp_path / "head", make_policy())
+    spoil(tmp_path / "head", how)
+    policy = make_policy()
+    with pytest.raises(ValueError, match=f"{tmp_path}/head does not hold a head of this policy: ."):
+        load_head(tmp_path / "head", policy)
+
+
+def test_a_head_that_is_not_there_is_said_to_be_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no head at"):
+        load_head(tmp_path / "head", make_policy())
+
+
+def test_a_head_never_takes_the_place_of_a_folder_of_other_things(tmp_path):
+    (tmp_path / "thesis.tex").write_text("all of it")
+    with pytest.raises(FileExistsError, match="holds no head"):
+        save_head(tmp_path, make_policy())
+    assert (tmp_path / "thesis.tex").read_text() == "all of it"
+
+
+def test_episodes_of_another_policy_are_refused(episodes):
+    with pytest.raises(ValueError, match="at least two episodes are needed, .* got 1"):
+        fit_head(make_policy(), episodes[:1], QUICK)
+    with pytest.raises(ValueError, match=r"action must have shape \(\), got \(2,\)"):
+        fit_head(make_discrete(), episodes, QUICK)
+    other = [record_episode(make_gradient_env(size=30), FrozenPolicy(make_agent()), 0, noise=1.0)] * 2
+    with pytest.raises(ValueError, match=r"must be uint8 \(9, 24, 24\), got uint8 \(9, 30, 30\)"):
+        fit_head(make_policy(), other, QUICK)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"updates": 0}, "updates must be at least 1"),
+        ({"batch_size": 1}, "batch_size 2"),
+        ({"learning_rate": 0.0}, "learning_rate and action_bound must be positive"),
+        ({"held_out": 1.0}, "held_out must be between 0 and 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        HeadConfig(**change)
+
+
+@pytest.mark.parametrize("critic", [True, False])
+def test_an_agent_that_was_trained_without_a_head_gets_one_and_acts_as_before(tmp_path, episodes, critic):
+    agent = make_agent(config=HEADLESS, critic=critic)
+    before = {name: value.clone() for name, value in agent.state_dict().items()}
+    flags = [parameter.requires_grad for parameter in agent.parameters()]
+    fitted, metrics = fit_agent_head(agent, episodes, HeadConfig(updates=300, batch_size=16, learning_rate=3e-3))
+    assert metrics["loss"] < 0.85 * metrics["loss_of_mean"]
+    assert metrics["action_change"] == 0
+    weights = fitted.state_dict()
+    assert all(weights[name].equal(value) for name, value in before.items())
+    assert all(value.equal(before[name]) for name, value in agent.state_dict().items())
+    assert [parameter.requires_grad for parameter in agent.parameters()] == flags
+    assert not fitted.encoder.color_matrix.requires_grad
+    assert fitted.encoder.convolutions[0].weight.requires_grad
+    save_checkpoint(tmp_path / "fitted", Checkpoint(fitted))
+    loaded = load_checkpoint(tmp_path / "fitted").agent
+    assert loaded.calibration == fitted.calibration
+    obs, action, next_obs = next(episodes[0].transitions())
+    adapting = AdaptivePolicy(loaded)
+    np.testing.assert_array_equal(adapting.act(obs), agent.act(obs))
+    assert "self_supervised_loss" in adapting.observe(obs, action, next_obs)
+
+
+def test_an_agent_with_a_head_and_a_finetuned_agent_are_refused(agent, episodes):
+    with pytest.raises(ValueError, match="has a self-supervised head"):
+        fit_agent_head(agent, episodes, QUICK)
+    with pytest.raises(ValueError, match="finetune is for policies that are not of this package"):
+        fit_agent_head(make_agent(config=HEADLESS), episodes, dataclasses.replace(QUICK, finetune=True))

@@ -1,0 +1,122 @@
+"""From a policy of one's own to one that adapts, by commands."""
+
+import dataclasses
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, make_agent
+from test_commands import call
+
+from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pad.deployment import AdaptivePolicy
+from pad.deployment.head import load_head
+from pad.deployment.recordings import load_episodes
+
+MINE = """
+import gymnasium as gym
+import numpy as np
+import torch
+
+from envs.gradient import make_gradient_env
+from pad.deployment import Camera
+from pad.deployment.torch_policy import TorchPolicy
+
+
+class Plain:
+    def act(self, obs):
+        return np.zeros(2, np.float32)
+
+
+def make_plain():
+    return Plain()
+
+
+def make_policy():
+    torch.manual_seed(0)
+    encoder = torch.nn.Sequential(torch.nn.Conv2d(9, 4, 5, 3), torch.nn.ReLU(), torch.nn.Flatten())
+    head = torch.nn.Linear(4 * 7 * 7, 2)
+    space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    return TorchPolicy(encoder, lambda features, _: head(features)[0].numpy(), Camera((9, 24, 24)), space)
+
+
+def make_env():
+    return make_gradient_env()
+
+
+number = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with a module of the user's own, and an agent that was trained without a head."""
+    here = tmp_path_factory.mktemp("mine")
+    (here / "my_robot.py").write_text(MINE)
+    headless = make_agent(config=dataclasses.replace(SMALL, self_supervised=False))
+    save_checkpoint(here / "headless", Checkpoint(headless, {}, {"by": "me"}))
+    result = call("record.py --policy my_robot:make_policy --env my_robot:make_env --episodes 4 --output seen", here)
+    assert result.returncode == 0, result.stderr
+    yield here
+    sys.modules.pop("my_robot", None)
+
+
+def test_a_policy_of_ones_own_is_recorded_fitted_loaded_and_adapts(folder):
+    assert len(load_episodes(folder / "seen")) == 4
+    result = call("fit_head.py --policy my_robot:make_policy --episodes seen --output head --updates 5", folder)
+    assert result.returncode == 0, result.stderr
+    assert "always inferring the mean action" in result.stdout
+    assert "AdaptivePolicy(load_head(Path('head'), make_policy()))" in result.stdout
+    adapting = AdaptivePolicy(load_head(folder / "head", importlib.import_module("my_robot").make_policy()))
+    adapting.observe(*next(load_episodes(folder / "seen")[0].transitions()))
+
+
+def test_an_agent_without_a_head_is_recorded_and_becomes_a_checkpoint_that_adapts(folder):
+    recorded = call(
+        "record.py --checkpoint headless --env my_robot:make_env --episodes 3 --noise 1 --output by_agent", folder
+    )
+    assert recorded.returncode == 0, recorded.stderr
+    assert "fit_head.py --checkpoint headless --episodes by_agent" in recorded.stderr
+    result = call("fit_head.py --checkpoint headless --episodes by_agent --output headed --updates 5", folder)
+    assert result.returncode == 0, result.stderr
+    assert "AdaptivePolicy.from_checkpoint('headed')" in result.stdout
+    loaded = load_checkpoint(folder / "headed")
+    assert loaded.about == {"by": "me", "head": "fitted to 3 recorded episodes of headless"}
+    AdaptivePolicy(loaded.agent)
+
+
+def test_anything_that_acts_can_be_recorded(folder):
+    result = call(
+        "record.py --policy my_robot:make_plain --env my_robot:make_env --episodes 1 --noise 0 --output plain", folder
+    )
+    assert result.returncode == 0, result.stderr
+    assert not any(action.any() for action in load_episodes(folder / "plain")[0].actions)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("record.py --output x", "name either a checkpoint or a policy"),
+        ("record.py --output x --policy my_robot:make_policy", "a policy needs an env"),
+        ("record.py --output x --policy my_robot --env my_robot:make_env", "name a function as module:function"),
+        ("record.py --output x --policy my_robot:nothing --env my_robot:make_env", "cannot load 'my_robot:nothing'"),
+        ("record.py --output x --policy my_robot:number --env my_robot:make_env", "is no function but int"),
+        ("record.py --output x --policy nothing:at_all --env my_robot:make_env", "cannot load 'nothing:at_all'"),
+        ("record.py --output x --policy my_robot:make_policy --env Nothing-v0", "cannot make the environment"),
+        ("record.py --output x --checkpoint headless", "does not say which environment"),
+        ("record.py --output seen --policy my_robot:make_policy --env my_robot:make_env", "holds recorded episodes"),
+        ("record.py --output x --policy my_robot:make_policy --env my_robot:make_env --noise 2", "noise from 0 to 1"),
+        ("fit_head.py --output x --episodes seen", "name either a checkpoint or a policy"),
+        ("fit_head.py --output x --episodes nowhere --policy my_robot:make_policy", "no recorded episodes"),
+        ("fit_head.py --output seen --episodes seen --policy my_robot:make_policy", "seen is there already"),
+        ("fit_head.py --output x --episodes seen --policy my_robot:make_plain", "must return a TorchPolicy, got Plain"),
+        ("fit_head.py --output x --episodes seen --checkpoint walker_walk", "has a self-supervised head"),
+    ],
+)
+def test_what_a_user_gets_wrong_takes_one_line(folder, command, message):
+    result = call(command, folder)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (folder / "x").exists()
