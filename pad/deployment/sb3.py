@@ -129,7 +129,7 @@ class _DictEncoder(nn.Module):
         return torch.cat([extractor(shown[key]).flatten(1) for key, extractor in self.extractors.items()], 1)
 
 
-def _with_rest(act: Act, encoder: _DictEncoder, space: gym.spaces.Dict, extractors: Any) -> Act:
+def _with_rest(act: Act, encoder: _DictEncoder, space: Any, extractors: Any) -> Act:
     """Puts the features of pictures and the other entries together as the agent's own extractor does."""
     from stable_baselines3.common.preprocessing import preprocess_obs
 
