@@ -41,7 +41,7 @@ def test_memory_is_measured():
     grown = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT / "scripts", check=True, capture_output=True, text=True
     ).stdout
-    assert 50 < float(grown) < 80
+    assert 50 < float(ran.stdout) < 80
 
 
 @pytest.mark.parametrize("adaptation", ["inline", "background"])
