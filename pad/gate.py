@@ -4,6 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -59,7 +60,12 @@ def _reduced(channels: np.ndarray) -> np.ndarray:
     count = channels.shape[-1]
     if count <= DIMENSIONS:
         return channels
-    return channels @ np.random.default_rng(0).normal(size=(count, DIMENSIONS)) / math.sqrt(count)
+    return channels @ _combinations(count)
+
+
+@cache
+def _combinations(count: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(count, DIMENSIONS)) / math.sqrt(count)
 
 
 def _rounded(values: np.ndarray) -> tuple[float, ...]:
@@ -136,7 +142,7 @@ class Gate:
         if feature_factor is not None and calibration.features is None:
             raise ValueError("the calibration holds no features: scripts/calibrate.py CHECKPOINT measures them")
         self._features = None if feature_factor is None else calibration.features
-        self._usual_loss = [(-math.inf if factor is None else factor) * abs(value) for value in calibration.usual_loss]
+        self._usual_loss = [-math.inf if factor is None else factor * value for value in calibration.usual_loss]
         distances = () if self._features is None else self._features.usual_distance
         self._usual_distance = [(feature_factor or 0.0) * value for value in distances]
         self._loss, self._distance = RunningAverage(), RunningAverage()
