@@ -38,9 +38,9 @@ def test_memory_is_measured():
         "import soak\nbefore = soak.resident_mb()\nheld = bytearray(b'x') * (64 << 20)\n"
         "print(soak.resident_mb() - before)"
     )
-    grown = subprocess.run(
+    ran = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT / "scripts", check=True, capture_output=True, text=True
-    ).stdout
+    )
     assert 50 < float(ran.stdout) < 80
 
 
