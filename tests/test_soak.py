@@ -38,9 +38,7 @@ def test_memory_is_measured():
         "import soak\nbefore = soak.resident_mb()\nheld = bytearray(b'x') * (64 << 20)\n"
         "print(soak.resident_mb() - before)"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT / "scripts", check=True, capture_output=True, text=True
-    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "scripts", check=True, capture_output=True, text=True)
     assert 50 < float(ran.stdout) < 80
 
 
