@@ -34,11 +34,14 @@ def main() -> None:
     records = [read_record(Path(argument)) for argument in arguments if argument != "--check"]
     if not records:
         raise cli.BadInput("results.py --check takes the files that hold the numbers")
-    for record in records:
-        if "blocks" in record:
-            config = settings.from_dict(LatencyConfig, record["settings"], "settings")
-            blocks = [[Block(**block) for block in pair] for pair in record["blocks"]]
-            put(Path("docs/deploy.md"), format_blocks(config, blocks), "--check" in arguments)
+    deployed = [
+        form(record)
+        for key, form in (("blocks", format_latency), ("points", format_soak), ("head", format_sb3))
+        for record in records
+        if key in record
+    ]
+    if deployed:
+        put(Path("docs/deploy.md"), "\n\n".join(deployed), "--check" in arguments)
     evaluations = [record for record in records if not {"rows", "blocks", "points"} & set(record)]
     if evaluations:
         put(Path("README.md"), make_table(evaluations), "--check" in arguments)
@@ -48,6 +51,42 @@ def main() -> None:
         put(Path("docs/adaptation.md"), format_screening(screened), "--check" in arguments)
     if measured:
         put(Path("docs/speed.md"), format_rows([Row(**row) for row in measured]), "--check" in arguments)
+
+
+def format_latency(record: dict[str, Any]) -> str:
+    """Table of a measurement of scripts/latency.py."""
+    config = settings.from_dict(LatencyConfig, record["settings"], "settings")
+    blocks = [[Block(**block) for block in pair] for pair in record["blocks"]]
+    return f"**A loop at {config.rate:g} Hz** ({record['hardware']}):\n\n{format_blocks(config, blocks)}"
+
+
+def format_soak(record: dict[str, Any]) -> str:
+    """What a run of scripts/soak.py showed, in a sentence."""
+    points, config = record["points"], record["settings"]
+    tenth = len(points) // 10
+    first, last = points[:tenth], points[-tenth:]
+    memory, milliseconds = (
+        [sum(point[key] for point in part) / tenth for part in (first, last)] for key in ("rss_mb", "cpu_ms_per_step")
+    )
+    return (
+        f"**{config['steps']:,} steps** without a pause, {100 * config['hostile']:.0f} % of the observations spoiled, "
+        f"{sum(point['updates'] for point in points):,} updates: memory {memory[0]:.0f} MB in the first tenth and "
+        f"{memory[1]:.0f} MB in the last, {milliseconds[0]:.2f} and {milliseconds[1]:.2f} ms of processor time a step "
+        f"(by the clock {max(point['ms_per_step'] for point in points):.1f} ms at worst, beside other work, averaged over "
+        f"{config['steps'] // len(points):,} steps)."
+    )
+
+
+def format_sb3(record: dict[str, Any]) -> str:
+    """Table of scripts/sb3_example.py: paired differences of return by shift and by what adapts."""
+    rows = {(row["tint"], row["policy"]): row["comparison"] for row in record["rows"] if "comparison" in row}
+    tints, arms = (list(dict.fromkeys(key[index] for key in rows)) for index in (0, 1))
+    lines = ["**An agent of Stable-Baselines3**, adapted − frozen (returns of at most 60):", "",
+             f"| tint | frozen | {' | '.join(arms)} |", "|---" * (len(arms) + 2) + "|"]  # fmt: skip
+    for tint in tints:
+        found = [settings.from_dict(Comparison, rows[tint, arm], f"{tint}.comparison") for arm in arms]
+        lines.append(f"| {tint} | {found[0].frozen} | " + " | ".join(c.difference.format("+") for c in found) + " |")
+    return "\n".join(lines)
 
 
 def put(document: Path, table: str, check: bool) -> None:
