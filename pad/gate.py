@@ -14,6 +14,8 @@ QUANTILE = 0.99
 PHASES = (0, 8, 16, 32, 64)
 """Decisions of an episode at which another usual value begins. At its start a policy that has still to swing up or find
 its step is confused in training too."""
+FEWEST = 20
+"""Decisions that a calibration needs at least; a thousand are better."""
 DIMENSIONS = 32
 """Features are compared in so many dimensions at most."""
 SHRINKAGE = 1e-3
@@ -100,7 +102,14 @@ class Calibration:
 
     @classmethod
     def of(cls, episodes: Sequence[Sequence[float]], features: Sequence[np.ndarray] | None = None) -> "Calibration":
-        """From the losses of some episodes, decision by decision, and their features."""
+        """From the losses of some episodes, decision by decision, and their features.
+
+        Raises:
+            ValueError: when they are too few to say what is usual.
+        """
+        decisions = sum(len(losses) for losses in episodes)
+        if decisions < FEWEST:
+            raise ValueError(f"a calibration needs at least {FEWEST} decisions, got {decisions}")
         mean = float(np.mean([loss for losses in episodes for loss in losses]))
         found = None if features is None else FeatureRange.of(features)
         return cls(mean, usual(episodes), len(episodes), found)

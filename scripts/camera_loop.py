@@ -151,7 +151,7 @@ class Robot:
     def _begin(self) -> None:
         self._episode += 1
         obs, _ = self._env.reset(seed=self._config.seed + self._episode)
-        self._action = np.zeros_like(self._action)
+        self._action, self._answered = np.zeros_like(self._action), self._seq  # older answers are of another episode
         self._last_obs, self._episode_return = obs, 0.0
         self._show(obs)
 
@@ -287,10 +287,13 @@ class Loop:
                 self.totals = header
             if header["kind"] != "frame" or message.array is None:
                 continue
-            self.round_trips_ms += header["round_trips_ms"]
+            try:
+                self.round_trips_ms += header.get("round_trips_ms", [])
+                frame = Frame(int(header["seq"]), int(header["episode"]), message.array,
+                              np.asarray(header["action"], np.float32))  # fmt: skip
+            except (KeyError, TypeError, ValueError) as error:
+                raise Malformed(f"a frame's header must have seq, episode and action, got {header}") from error
             self.counts["received"] += 1
-            frame = Frame(int(header["seq"]), int(header["episode"]), message.array,
-                          np.asarray(header["action"], np.float32))  # fmt: skip
             if frame.seq <= self._newest:
                 self.counts["late"] += 1
                 continue

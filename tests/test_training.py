@@ -167,7 +167,7 @@ def mean_return(agent) -> float:
 
 
 def test_the_death_of_the_simulator_is_told():
-    stepper = make_stepper(make_gradient_env, "pixels", in_process=True)
+    stepper = make_stepper(make_gradient_env, "pixels", own_process=True)
     stepper.reset(0)
     for process in stepper._envs.processes:
         process.kill()

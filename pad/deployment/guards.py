@@ -64,14 +64,17 @@ class FrameGuard:
             self._valid = frames
             return False
         difference = _difference(frames, self._valid)
-        limit = max(SUDDEN, SUDDEN_FACTOR * max(self._differences, default=math.inf))
-        if difference > limit and self._doubts < PATIENCE:
-            settled = self._doubted is not None and _difference(frames, self._doubted) <= limit
-            if not settled:
+        limit = max(SUDDEN, SUDDEN_FACTOR * max(self._differences, default=0.0))
+        if difference <= limit:
+            self._differences.append(difference)
+        else:
+            step = math.inf if self._doubted is None else _difference(frames, self._doubted)
+            if step > limit and self._doubts < PATIENCE:
                 self._doubted, self._doubts = frames, self._doubts + 1
                 return True
-        if difference <= limit:  # a new scene says nothing about how fast scenes change
-            self._differences.append(difference)
+            # A new scene: it says nothing about how fast scenes change, unless they always change so fast.
+            if step > limit and math.isfinite(step):
+                self._differences.append(step)
         self._valid, self._doubted, self._doubts = frames, None, 0
         return False
 

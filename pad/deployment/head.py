@@ -218,12 +218,13 @@ def _loss_of_mean(policy: Model, learned: Sequence[Transition], watched: Sequenc
     return float(-(share / share.sum()).log()[asked].mean())
 
 
-def save_head(folder: Path, policy: TorchPolicy) -> None:
+def save_head(folder: str | Path, policy: TorchPolicy) -> None:
     """Write what `fit_head` learned, the encoder included: a crash leaves what was there.
 
     Raises:
         FileExistsError: when the folder is there and holds no head: it would be replaced with all that is in it.
     """
+    folder = Path(folder)
     if folder.exists() and not (folder / "config.yaml").is_file():
         raise FileExistsError(f"{folder} is there already and holds no head")
     fresh = folder.with_name(f"{folder.name}.new")
@@ -238,13 +239,14 @@ def save_head(folder: Path, policy: TorchPolicy) -> None:
     replace_folder(fresh, folder)
 
 
-def load_head(folder: Path, policy: TorchPolicy) -> TorchPolicy:
+def load_head(folder: str | Path, policy: TorchPolicy) -> TorchPolicy:
     """The same policy with the head, the encoder and the calibration that `save_head` wrote, ready to adapt.
 
     Raises:
         FileNotFoundError: when there is none.
         ValueError: when it is corrupt, or of another policy.
     """
+    folder = Path(folder)
     for candidate in (folder, folder.with_name(f"{folder.name}.old")):
         if (candidate / "config.yaml").is_file():
             break

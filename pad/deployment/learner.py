@@ -18,6 +18,7 @@ from pad.types import Metrics
 
 Weights = tuple[Tensor, ...]
 """Values of what moves; never changed once they are in use."""
+STATE_PARTS = ("weights", "shadow", "averaged")
 CHECK_EVERY = 4
 """Decisions between two comparisons with the trained weights."""
 
@@ -64,6 +65,7 @@ class Learner:
             parameter.requires_grad_(True)
         self.trained: Weights = tuple(parameter.detach().clone() for parameter in self._parameters)
         self._drift = DriftGuard(self.trained, guards.drift, guards.pull)
+        self._budget = DriftGuard(self.trained, guards.drift)
         self._trial = None if guards.trial is None else Trial(guards.trial, guards.action_jump)
         self._failures = FailureGuard(guards.failures)
         self.features = Features(model)
@@ -87,7 +89,12 @@ class Learner:
         self._memory: deque[Transition] = deque(maxlen=self.config.memory)
         # The same draws after every return, so an episode does not depend on those before it.
         self._generator = torch.Generator().manual_seed(self._seed)
-        self._decisions = 0
+        self._decisions = self._moments = 0
+
+    def forgive(self) -> None:
+        """Learn again after repeated failure."""
+        self.given_up = False
+        self._failures.succeeded()
 
     def _return_to(self, weights: Weights) -> None:
         """Go on learning from `weights`."""
@@ -188,7 +195,8 @@ class Learner:
             self._return_to(self.weights)
 
     def _learn(self) -> Metrics:
-        if self._decisions % self.config.every:
+        self._moments += 1
+        if self._moments % self.config.every:
             return {"updates": 0}
         if not self._allowed():
             self.counts["no_time"] += 1
@@ -264,6 +272,7 @@ class Learner:
         return {
             "weights": dict(zip(self.moving, (w.clone() for w in self.weights), strict=True)),
             "shadow": dict(zip(self.moving, (w.clone() for w in self.shadow), strict=True)),
+            "averaged": dict(zip(self.moving, (w.clone() for w in self._averaged or self.shadow), strict=True)),
             "optimizer": deepcopy(self._optimizer.state_dict()),
             "given_up": self.given_up,
         }
@@ -276,13 +285,16 @@ class Learner:
         """
         self.check_state(state)
         # By name: a file keeps tensors in an order of its own.
-        weights, shadow = (
-            tuple(state[part][name].to(self.model.device).clone() for name in self.moving)
-            for part in ("weights", "shadow")
+        weights, shadow, averaged = (
+            tuple(state[part][name].to(self.model.device).clone() for name in self.moving) for part in STATE_PARTS
         )
+        for values in (weights, shadow, averaged):  # saved under another budget, perhaps
+            self._budget.hold(values)
         self._return_to(weights)
-        self.shadow = shadow
+        self.shadow, self._averaged = shadow, averaged if self.config.guards.average else None
         self._optimizer.load_state_dict(deepcopy(state["optimizer"]))
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.learning_rate
         self.given_up = bool(state["given_up"])
 
     def check_state(self, state: dict[str, Any]) -> None:
@@ -291,7 +303,11 @@ class Learner:
         Raises:
             ValueError: when it does not.
         """
-        for part in ("weights", "shadow"):
+        if missing := {*STATE_PARTS, "optimizer", "given_up"} - set(state):
+            raise ValueError(f"no state of a policy: it lacks {', '.join(sorted(missing))}")
+        if not all(bool(value.isfinite().all()) for part in STATE_PARTS for value in state[part].values()):
+            raise ValueError("the state holds NaN or infinite weights")
+        for part in STATE_PARTS:
             shapes = {name: tuple(value.shape) for name, value in state[part].items()}
             expected = {name: tuple(value.shape) for name, value in self.moving.items()}
             if shapes != expected:
@@ -314,7 +330,7 @@ def make_gate(model: Model, config: AdaptationConfig) -> Gate | None:
         return None
     if model.calibration is None:
         raise ValueError(
-            "no calibration for a gate: scripts/calibrate.py CHECKPOINT measures it; "
-            "with gate None and gate_features None there is none"
+            "no calibration for a gate: scripts/calibrate.py CHECKPOINT measures it, fit_head or load_head brings it "
+            "for a policy of yours; with gate None and gate_features None there is no gate"
         )
     return Gate(model.calibration, guards.gate, guards.gate_features)

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,9 +118,14 @@ class Model(ABC):
             torch.tensor(np.ascontiguousarray(camera.channels_first(camera.checked(obs))), device=device)
             for camera in self.cameras
         )
+        return Seen(pictures, self.rest(obs))
+
+    def rest(self, obs: Observation) -> dict[str, Any]:
+        """The entries of an observation that are no pixels; none of what is no observation of several entries."""
         keys = {camera.key for camera in self.cameras}
-        rest = {} if None in keys else {name: np.array(value) for name, value in obs.items() if name not in keys}
-        return Seen(pictures, rest)
+        if None in keys or not isinstance(obs, Mapping):
+            return {}
+        return {name: np.array(value) for name, value in obs.items() if name not in keys}
 
     def transition(self, obs: Observation, action: Any, next_obs: Observation) -> Transition:
         """The same of a whole transition."""

@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter, deque
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from pad.deployment.config import ADAPTATIONS, AdaptationConfig
 from pad.deployment.guards import FrameGuard
 from pad.deployment.learner import Features, Learner, Weights
 from pad.deployment.model import Model, Seen, Transition, as_model
-from pad.deployment.state import load_state, save_state
+from pad.deployment.state import digest, load_state, save_state
 from pad.types import Metrics
 
 
@@ -92,7 +93,7 @@ class AdaptivePolicy:
         self._budget = budget
         self._counts: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
-        self._told, self._first = False, True
+        self._told, self._first, self._closed = False, True, False
         self._last_ever: Seen | None = None
         self._weights: Weights = self._learner.weights
         self._begin()
@@ -127,6 +128,7 @@ class AdaptivePolicy:
 
     def _begin(self) -> None:
         self._last_valid: Seen | None = None
+        self._blind = 0
         self._known: deque[tuple[Any, Seen | None]] = deque(maxlen=2)
         if self._frames is not None:
             self._frames.reset()
@@ -148,9 +150,13 @@ class AdaptivePolicy:
         """
 
         def restore() -> None:
-            if snapshot is not None:
-                self._learner.check_state(snapshot)  # before what was learned is gone
+            if snapshot is not None:  # before what was learned is gone
+                self._learner.check_state(snapshot)
+                if snapshot.get("origin", self._origin) != self._origin:
+                    raise ValueError("the snapshot began from the weights of another policy")
             self._learner.restore()
+            self._learner.forgive()
+            self._told = False
             if snapshot is not None:
                 self._learner.load_state_dict(snapshot)
 
@@ -160,11 +166,19 @@ class AdaptivePolicy:
     def snapshot(self) -> dict[str, Any]:
         """What was learned so far, to `restore` later."""
         read = self._learner.state_dict
-        return read() if self._background is None else self._background.read(read)
+        state = read() if self._background is None else self._background.read(read)
+        return {**state, "origin": self._origin}
+
+    @cached_property
+    def _origin(self) -> str:
+        """Tells this policy's trained weights from any others: those that move, and those that do not."""
+        moving = set(self._learner.moving)
+        still = [value for name, value in self._model.network.state_dict().items() if name not in moving]
+        return digest((*self._learner.trained, *still))
 
     def save(self, path: str | Path) -> None:
         """Write what was learned to a file, which is at any moment the old one or the new one."""
-        save_state(Path(path), self.snapshot(), self._learner.trained)
+        save_state(Path(path), self.snapshot())
 
     def load(self, path: str | Path) -> None:
         """Go on from a file that `save` wrote.
@@ -173,13 +187,20 @@ class AdaptivePolicy:
             FileNotFoundError: when there is none.
             ValueError: when it is corrupt, or of another policy.
         """
-        self.restore(load_state(Path(path), self._learner.trained))
+        state = load_state(Path(path))
+        if state["origin"] != self._origin:
+            raise ValueError(f"{path} was learned from other trained weights than this policy's")
+        self.restore(state)
+        if self.config.reset == "episode":
+            warnings.warn("the next reset() brings the trained weights back: reset='never' keeps what was loaded",
+                          RuntimeWarning, stacklevel=2)  # fmt: skip
 
     def _call(self, function: Any) -> Any:
         return function() if self._background is None else self._background.call(function)
 
     def close(self) -> None:
         """Stop learning; the policy still acts. Called twice it does nothing."""
+        self._closed = True
         if self._background is not None:
             self._background.close()
 
@@ -200,18 +221,21 @@ class AdaptivePolicy:
             ValueError: when that one has another shape or dtype than in training.
         """
         self._take_over()
-        seen = self._admit(obs) or self._last_valid
+        seen = self._admit(obs)
+        self._blind = 0 if seen is not None else self._blind + 1
+        if seen is None and self._last_valid is not None:
+            seen = Seen(self._last_valid.pictures, self._model.rest(obs) or self._last_valid.rest)
         if seen is None:  # blind from the episode's first frame on: something must be done
             seen = self._blindly(obs)
         return self._model.act(self._features.of(seen, self._weights), seen)
 
     def _blindly(self, obs: Observation) -> Seen:
         try:
-            return self._model.see(_finite(obs, self._model))
+            self._last_ever = self._model.see(_finite(obs, self._model))
         except (TypeError, ValueError):
             if self._last_ever is None:
                 raise
-            return self._last_ever
+        return self._last_ever
 
     def observe(self, obs: Observation, action: Any, next_obs: Observation) -> Metrics:
         """Learn from one transition, as far as the guards allow.
@@ -245,6 +269,8 @@ class AdaptivePolicy:
         return {**metrics, **{f"guards/{reason}": count for reason, count in acted.items()}}
 
     def _learn(self, transition: Transition) -> Metrics:
+        if self._closed:
+            return {"updates": 0}
         if self._background is not None:
             return self._background.submit(transition)
         with self._budget.spending():
@@ -289,8 +315,12 @@ class AdaptivePolicy:
         return {name: count for name, count in {**self._learner.counts, **self._counts, **dropped}.items() if count}
 
     def report(self) -> Metrics:
-        """Where adaptation stands: drift from the trained weights, updates, guards, and age of the weights in use."""
-        figures: Metrics = {"drift": self._learner.drift, "given_up": float(self._learner.given_up)}
+        """Where adaptation stands: drift from the trained weights, decisions in a row without a valid observation, how
+        often each guard acted; in the background also updates, and the age of the weights in use.
+        """
+        figures: Metrics = {
+            "drift": self._learner.drift, "given_up": float(self._learner.given_up), "blind_decisions": self._blind
+        }  # fmt: skip
         if self._background is not None:
             figures |= self._background.report()
         return {**figures, **{f"guards/{reason}": float(count) for reason, count in self.counts.items()}}
@@ -377,16 +407,16 @@ def _same(seen: Seen, other: Seen) -> bool:
 
 
 def _finite(obs: Observation, model: Model) -> Observation:
-    """An observation whose pixels are numbers, black where they were none."""
+    """An observation whose pixels are numbers, black where they were none; what is no observation stays as it is."""
 
     def clean(pixels: np.ndarray, low: float) -> np.ndarray:
-        return (
-            pixels
-            if np.issubdtype(pixels.dtype, np.integer)
-            else np.nan_to_num(pixels, nan=low, posinf=low, neginf=low)
-        )
+        if np.issubdtype(pixels.dtype, np.integer):
+            return pixels
+        return np.nan_to_num(pixels, nan=low, posinf=low, neginf=low)
 
+    lows = {camera.key: camera.low for camera in model.cameras}
     if isinstance(obs, np.ndarray):
         return clean(obs, model.cameras[0].low)
-    lows = {camera.key: camera.low for camera in model.cameras}
-    return {name: clean(np.asarray(value), lows[name]) if name in lows else value for name, value in obs.items()}
+    if not isinstance(obs, dict):
+        return obs
+    return {n: clean(v, lows[n]) if n in lows and isinstance(v, np.ndarray) else v for n, v in obs.items()}

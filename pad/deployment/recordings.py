@@ -94,13 +94,16 @@ def record_episode(env: gym.Env, policy: Any, seed: int, noise: float = 0.0) -> 
     return episode
 
 
-def record_episodes(folder: Path, env: gym.Env, policy: Any, episodes: int, seed: int = 0, noise: float = 0.0) -> None:
+def record_episodes(
+    folder: str | Path, env: gym.Env, policy: Any, episodes: int, seed: int = 0, noise: float = 0.0
+) -> None:
     """Some episodes as .npz files in a folder; each is written when it is over, so an interrupt keeps whole ones.
 
     Raises:
         FileExistsError: when the folder holds recorded episodes already.
         ValueError: when episodes or noise make no sense.
     """
+    folder = Path(folder)
     if episodes < 1 or not 0 <= noise <= 1:
         raise ValueError(f"episodes must be at least 1 and noise from 0 to 1, got {episodes} and {noise}")
     if next(folder.glob("*.npz"), None) is not None:
@@ -113,13 +116,14 @@ def record_episodes(folder: Path, env: gym.Env, policy: Any, episodes: int, seed
             bar.update(1)
 
 
-def load_episodes(folder: Path) -> list[RecordedEpisode]:
+def load_episodes(folder: str | Path) -> list[RecordedEpisode]:
     """All .npz files of a folder, in the order of their names.
 
     Raises:
         FileNotFoundError: when there are none.
         ValueError: when one is corrupt.
     """
+    folder = Path(folder)
     paths = sorted(folder.glob("*.npz"))
     if not paths:
         raise FileNotFoundError(f"no recorded episodes (*.npz) in {folder}")

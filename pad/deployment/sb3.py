@@ -99,7 +99,10 @@ def _acting(policy: Any) -> tuple[Any, Act]:
 
 
 def _actor_critic_action(policy: Any, features: Tensor) -> Any:
-    distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(features))
+    # The policy's distribution is written to: each call has its own, since a learner may ask at the same time.
+    own = copy(policy)
+    own.action_dist = copy(policy.action_dist)
+    distribution = own._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(features))
     action = distribution.get_actions(deterministic=True)[0].cpu().numpy()
     space = policy.action_space
     if isinstance(space, gym.spaces.Discrete):

@@ -15,22 +15,16 @@ from torch import Tensor
 from pad.checkpoint import sync
 
 FORMAT = 1
+PARTS = ("weights", "shadow", "averaged")
 
 
-def save_state(path: Path, state: dict[str, Any], trained: tuple[Tensor, ...]) -> None:
-    """Write a learner's state; a crash leaves the file that was there.
-
-    Args:
-        trained: the weights that the learning began from, by which the file is known to belong to a policy.
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a policy's snapshot; a crash leaves the file that was there.
 
     Raises:
         OSError: when the disk does not take it; the file that was there is left.
     """
-    tensors = {
-        f"{part}/{name}": value.cpu().contiguous()
-        for part in ("weights", "shadow")
-        for name, value in state[part].items()
-    }
+    tensors = {f"{part}/{name}": value.cpu().contiguous() for part in PARTS for name, value in state[part].items()}
     optimizer = state["optimizer"]
     plain: dict[str, dict[str, float]] = {}
     for index, slots in optimizer["state"].items():
@@ -39,7 +33,7 @@ def save_state(path: Path, state: dict[str, Any], trained: tuple[Tensor, ...]) -
                 tensors[f"optimizer/{index}/{name}"] = value.cpu().contiguous()
             elif value is not None:
                 plain.setdefault(str(index), {})[name] = value
-    about = {"format": FORMAT, "trained": digest(trained), "given_up": state["given_up"],
+    about = {"format": FORMAT, "origin": state["origin"], "given_up": state["given_up"],
              "groups": optimizer["param_groups"], "plain": plain}  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
@@ -65,12 +59,12 @@ def _remove_leftovers(path: Path) -> None:
                 left.unlink(missing_ok=True)
 
 
-def load_state(path: Path, trained: tuple[Tensor, ...]) -> dict[str, Any]:
+def load_state(path: Path) -> dict[str, Any]:
     """Read what `save_state` wrote.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is corrupt, or began from other weights.
+        ValueError: when it is corrupt.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no adapted state {path}")
@@ -78,7 +72,8 @@ def load_state(path: Path, trained: tuple[Tensor, ...]) -> dict[str, Any]:
         with safetensors.safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["pad"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-        state: dict[str, Any] = {"weights": {}, "shadow": {}, "given_up": about["given_up"]}
+        state: dict[str, Any] = {part: {} for part in PARTS}
+        state |= {"given_up": about["given_up"], "origin": str(about["origin"])}
         slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in about["plain"].items()}
         for name, value in tensors.items():
             part, rest = name.split("/", 1)
@@ -88,14 +83,12 @@ def load_state(path: Path, trained: tuple[Tensor, ...]) -> dict[str, Any]:
             else:
                 state[part][rest] = value
         state["optimizer"] = {"state": slots, "param_groups": about["groups"]}
-        version, home = int(about["format"]), about["trained"]
+        version = int(about["format"])
     except Exception as error:  # whatever a foreign or truncated file makes the reader say
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise ValueError(f"{path} is no adapted state: {reason}") from error
     if version > FORMAT:
         raise ValueError(f"{path} has format {version}, this version reads up to {FORMAT}: update pad")
-    if home != digest(trained):
-        raise ValueError(f"{path} was learned from other trained weights than this policy's, or moves others")
     if not all(bool(value.isfinite().all()) for value in tensors.values()):
         raise ValueError(f"{path} holds NaN or infinite values")
     return state

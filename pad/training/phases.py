@@ -79,7 +79,7 @@ def _pixel_sac(agent: Agent, make_env: MakeEnv, config: TrainingConfig, seed: in
     capacity = config.replay_capacity or _slots(config.steps)
     replay = _image_replay(agent, capacity, folder, seed)
     learner = PixelLearner(agent, config)
-    stepper = make_stepper(make_env, "pixels", in_process=config.recording == "process")
+    stepper = make_stepper(make_env, "pixels", own_process=config.recording == "process")
     return SACPhase("sac", agent, stepper, learner, replay, config.steps, config.random_steps, seed, trains_agent=True)
 
 
@@ -268,7 +268,7 @@ class ClonePhase:
         config = training.clone
         self.total, self.done = config.updates, 0
         self._agent, self._expert, self._config, self._seed = agent, expert, config, seed
-        self._recorder = Recorder(make_env, in_process=training.recording == "process")
+        self._recorder = Recorder(make_env, own_process=training.recording == "process")
         self._cloning = Cloning(agent, state_size, config, training.precision)
         # The files grow only as they fill, so the bound need not be tight.
         self._replay = _image_replay(agent, 10_000_000, folder, seed, expert_action=agent.action_size, state=state_size)

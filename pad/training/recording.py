@@ -81,8 +81,8 @@ class Recorder:
         make_env: is sent to the process, where it is called once.
     """
 
-    def __init__(self, make_env: MakeEnv, in_process: bool) -> None:
-        self._make_env, self._env = make_env, None if in_process else make_env("pixels")
+    def __init__(self, make_env: MakeEnv, own_process: bool) -> None:
+        self._make_env, self._env = make_env, None if own_process else make_env("pixels")
         self._executor: ProcessPoolExecutor | None = None
 
     def begin(self, agent: Agent, expert: Expert, plan: Plan) -> "Pending":

@@ -37,9 +37,9 @@ class Stepper(Protocol):
         """Let go of the environment."""
 
 
-def make_stepper(make_env: MakeEnv, observation: str, in_process: bool) -> Stepper:
+def make_stepper(make_env: MakeEnv, observation: str, own_process: bool) -> Stepper:
     """In a process of its own, or in this one, where the step is made at its end."""
-    return ProcessStepper(make_env, observation) if in_process else InlineStepper(make_env(observation))
+    return ProcessStepper(make_env, observation) if own_process else InlineStepper(make_env(observation))
 
 
 class InlineStepper:
@@ -67,7 +67,7 @@ class ProcessStepper:
     """In a process of its own, through Gymnasium's asynchronous environment."""
 
     def __init__(self, make_env: MakeEnv, observation: str) -> None:
-        with signals_blocked():
+        with _death_told(), signals_blocked():
             self._envs = AsyncVectorEnv(
                 [lambda: make_env(observation)], context="spawn", autoreset_mode=AutoresetMode.DISABLED
             )
@@ -98,5 +98,5 @@ class _death_told:  # noqa: N801  # used like a function
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
-        if isinstance(error, EOFError | ConnectionError | BrokenPipeError):
+        if isinstance(error, EOFError | ConnectionError):
             raise ChildProcessError("the process that simulates died; --resume goes on") from error
