@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import json
 import os
@@ -77,7 +78,7 @@ def test_learning_goes_on_as_if_it_had_never_been_broken_off(transition, path):
 
 def test_weights_on_trial_are_not_yet_in_use_after_loading(agent, transition, path):
     config = AdaptationConfig(
-        batch_size=4, reset="never", guards=type(CONFIG.guards)(gate=None, gate_features=None, trial=100)
+        batch_size=4, reset="never", guards=type(CONFIG.guards)(frames=False, gate=None, gate_features=None, trial=100)
     )
     policy = learned(agent, transition, config)
     policy.save(path)
@@ -130,7 +131,7 @@ def about(path: Path, **changes) -> None:
         (lambda p: about(p, format=None), "is no adapted state"),
         (lambda p: about(p, plain=3), "is no adapted state"),
         (lambda p: about(p, format=99), "has format 99, this version reads up to 1"),
-        (lambda p: about(p, trained="0"), "was learned from other trained weights"),
+        (lambda p: about(p, origin="0"), "was learned from other trained weights"),
     ],
 )
 def test_a_damaged_or_foreign_file_is_refused_in_one_line_that_names_it(agent, transition, path, break_it, message):
@@ -160,10 +161,10 @@ def test_values_that_are_not_numbers_are_refused(agent, transition, path):
 
 def test_the_state_of_another_policy_is_refused(agent, transition, path):
     learned(agent, transition).save(path)
-    with pytest.raises(ValueError, match="other trained weights than this policy's, or moves others"):
+    with pytest.raises(ValueError, match="other trained weights than this policy's"):
         AdaptivePolicy(agent, AdaptationConfig(moves="convolutions", guards=NO_GUARDS)).load(path)
     learned(agent, transition, AdaptationConfig(moves="convolutions", guards=NO_GUARDS)).save(path)
-    with pytest.raises(ValueError, match="other trained weights than this policy's, or moves others"):
+    with pytest.raises(ValueError, match="other trained weights than this policy's"):
         AdaptivePolicy(make_agent(seed=1), AdaptationConfig(moves="convolutions", guards=NO_GUARDS)).load(path)
 
 
@@ -256,7 +257,7 @@ def test_a_state_is_read_while_others_are_put_in_its_place(agent, transition, pa
     thread.start()
     try:
         for _ in range(20):
-            state.load_state(path, policy._learner.trained)
+            state.load_state(path)
     finally:
         stop.set()
         thread.join()
@@ -303,3 +304,30 @@ def test_whenever_a_saver_is_killed_there_is_a_whole_state(path):
     assert half_written > 20, f"only {half_written} of 200 kills met a saver that was writing"
     policy.save(path)
     assert {file.name for file in path.parent.iterdir()} == {path.name, done.name}
+
+
+def test_a_state_of_what_moves_is_refused_by_a_policy_that_differs_in_what_does_not(agent, transition, path):
+    policy = learned(agent, transition)
+    assert policy.parameter_names == ["encoder.color_matrix", "encoder.color_offset"]
+    policy.save(path)
+    other = AdaptivePolicy(make_agent(seed=1), CONFIG)
+    with pytest.raises(ValueError, match="other trained weights than this policy's"):
+        other.load(path)
+    with pytest.raises(ValueError, match="began from the weights of another policy"):
+        other.restore(policy.snapshot())
+
+
+def test_a_loaded_state_keeps_to_the_settings_of_who_loads_it(agent, transition, path):
+    policy = learned(agent, transition, steps=20)
+    policy.save(path)
+    drift = policy.report()["drift"]
+    guards = dataclasses.replace(CONFIG.guards, drift=drift / 2)
+    other = AdaptivePolicy(agent, dataclasses.replace(CONFIG, learning_rate=1e-5, guards=guards))
+    other.load(path)
+    assert other.report()["drift"] == pytest.approx(drift / 2)
+    assert [group["lr"] for group in other._learner._optimizer.param_groups] == [1e-5]
+
+
+def test_a_snapshot_that_is_none_is_refused(agent):
+    with pytest.raises(ValueError, match="no state of a policy: it lacks averaged, given_up"):
+        AdaptivePolicy(agent, CONFIG).restore({})

@@ -390,3 +390,45 @@ def test_a_stream_with_hostile_observations_does_no_harm(calibrated, tint):
 def test_guards_that_make_no_sense_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(GuardConfig(), **change)
+
+
+@pytest.mark.parametrize("nothing", [None, [1], np.zeros((3, 24, 24), np.uint8)])
+def test_a_frame_that_is_missing_after_a_reset_is_no_error(agent, nothing):
+    policy = AdaptivePolicy(agent, guarded(frames=True))
+    policy.act(scene())
+    policy.reset()
+    assert np.isfinite(policy.act(nothing)).all()
+    assert policy.report()["blind_decisions"] == 1
+    policy.act(scene())
+    assert policy.report()["blind_decisions"] == 0
+
+
+def test_noise_at_the_start_does_not_blind_the_guard_to_noise():
+    guard, rng = FrameGuard([CAMERA]), np.random.default_rng(0)
+
+    def noise():
+        return rng.integers(256, size=(9, 24, 24)).astype(np.uint8)
+
+    faults = [guard.fault(obs) for obs in (scene(), noise(), scene(1), noise(), scene(2), noise())]
+    assert faults == [None, "sudden", None, "sudden", None, "sudden"]
+
+
+def test_a_closed_policy_acts_and_learns_nothing(agent):
+    policy = AdaptivePolicy(agent, LEARNING)
+    policy.close()
+    for transition in transitions(3):
+        assert policy.observe(*transition)["updates"] == 0
+        policy.act(transition[2])
+
+
+def test_restoring_lets_a_policy_that_had_given_up_learn_again(agent):
+    policy = AdaptivePolicy(agent, guarded(failures=2))
+    spoil(policy, 2)
+    first, second, *_ = transitions(4)
+    policy.observe(*first)
+    with pytest.warns(RuntimeWarning, match="adaptation failed repeatedly"):
+        policy.observe(*second)
+    policy.reset()
+    assert policy.report()["given_up"] == 1
+    policy.restore()
+    assert [policy.observe(*transition)["updates"] for transition in transitions(3)] == [1, 1, 1]
