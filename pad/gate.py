@@ -14,7 +14,7 @@ QUANTILE = 0.99
 PHASES = (0, 8, 16, 32, 64)
 """Decisions of an episode at which another usual value begins. At its start a policy that has still to swing up or find
 its step is confused in training too."""
-FEWEST = 20
+FEWEST = 5
 """Decisions that a calibration needs at least; a thousand are better."""
 DIMENSIONS = 32
 """Features are compared in so many dimensions at most."""
