@@ -27,7 +27,7 @@ from episodes import hardware
 from envs.gradient import make_gradient_env
 from pad import settings
 from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy, FrozenPolicy
-from pad.deployment.config import without_guards
+from pad.deployment.config import NO_GUARDS
 from pad.deployment.head import HeadConfig, fit_head, load_head, save_head
 from pad.deployment.recordings import load_episodes, record_episodes
 from pad.deployment.sb3 import from_sb3
@@ -46,7 +46,7 @@ ARMS = MappingProxyType(
         "colour": ADAPTATIONS["default"],
         "colour, unguarded": ADAPTATIONS["unguarded"],
         "convolutions": CONVOLUTIONS,
-        "convolutions, unguarded": without_guards(CONVOLUTIONS),
+        "convolutions, unguarded": dataclasses.replace(CONVOLUTIONS, guards=NO_GUARDS),
     }
 )
 """Adaptation before the agent's convolutions, and of these themselves."""

@@ -211,6 +211,14 @@ def saved(agent, transition, path):
     return policy, policy.snapshot()
 
 
+def assert_only(agent, path, state) -> None:
+    """The file holds that state, and nothing else lies beside it."""
+    other = AdaptivePolicy(agent, CONFIG)
+    other.load(path)
+    assert same(other.snapshot(), state)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
 @pytest.mark.parametrize("step", ["write_bytes", "replace"])
 def test_a_full_disk_leaves_the_old_state(agent, transition, path, saved, monkeypatch, step):
     policy, before = saved
@@ -223,10 +231,7 @@ def test_a_full_disk_leaves_the_old_state(agent, transition, path, saved, monkey
     with pytest.raises(OSError, match="No space left"):
         policy.save(path)
     monkeypatch.undo()
-    other = AdaptivePolicy(agent, CONFIG)
-    other.load(path)
-    assert same(other.snapshot(), before)
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert_only(agent, path, before)
 
 
 def test_a_disk_that_takes_half_a_file_leaves_the_old_state(agent, transition, path, saved):
@@ -239,10 +244,7 @@ def test_a_disk_that_takes_half_a_file_leaves_the_old_state(agent, transition, p
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    other = AdaptivePolicy(agent, CONFIG)
-    other.load(path)
-    assert same(other.snapshot(), before)
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert_only(agent, path, before)
 
 
 def test_a_state_is_read_while_others_are_put_in_its_place(agent, transition, path, saved):

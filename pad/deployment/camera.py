@@ -42,6 +42,12 @@ class Camera:
     def channels(self) -> int:
         return self.shape[0 if self.layout == "CHW" else 2]
 
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        first, second, third = self.shape
+        return self.shape if self.layout == "CHW" else (third, first, second)
+
     def pick(self, obs: Observation) -> Any:
         """This camera's entry of an observation, whatever it is.
 

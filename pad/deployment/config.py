@@ -1,6 +1,5 @@
 """How a deployed policy learns, and what keeps it from harm."""
 
-import dataclasses
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -115,8 +114,3 @@ ADAPTATIONS = MappingProxyType(
     }
 )
 """Named settings. `default` did best on validation shifts: see docs/adaptation.md."""
-
-
-def without_guards(config: AdaptationConfig) -> AdaptationConfig:
-    """The same learning with nothing to hold it."""
-    return dataclasses.replace(config, guards=NO_GUARDS)

@@ -13,12 +13,12 @@ from torch import Tensor
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.guards import DriftGuard, FailureGuard, Trial
 from pad.deployment.model import Model, Seen, Transition
+from pad.deployment.state import PARTS
 from pad.gate import Gate, RunningAverage
 from pad.types import Metrics
 
 Weights = tuple[Tensor, ...]
 """Values of what moves; never changed once they are in use."""
-STATE_PARTS = ("weights", "shadow", "averaged")
 CHECK_EVERY = 4
 """Decisions between two comparisons with the trained weights."""
 
@@ -286,7 +286,7 @@ class Learner:
         self.check_state(state)
         # By name: a file keeps tensors in an order of its own.
         weights, shadow, averaged = (
-            tuple(state[part][name].to(self.model.device).clone() for name in self.moving) for part in STATE_PARTS
+            tuple(state[part][name].to(self.model.device).clone() for name in self.moving) for part in PARTS
         )
         for values in (weights, shadow, averaged):  # saved under another budget, perhaps
             self._budget.hold(values)
@@ -303,11 +303,11 @@ class Learner:
         Raises:
             ValueError: when it does not.
         """
-        if missing := {*STATE_PARTS, "optimizer", "given_up"} - set(state):
+        if missing := {*PARTS, "optimizer", "given_up"} - set(state):
             raise ValueError(f"no state of a policy: it lacks {', '.join(sorted(missing))}")
-        if not all(bool(value.isfinite().all()) for part in STATE_PARTS for value in state[part].values()):
+        if not all(bool(value.isfinite().all()) for part in PARTS for value in state[part].values()):
             raise ValueError("the state holds NaN or infinite weights")
-        for part in STATE_PARTS:
+        for part in PARTS:
             shapes = {name: tuple(value.shape) for name, value in state[part].items()}
             expected = {name: tuple(value.shape) for name, value in self.moving.items()}
             if shapes != expected:

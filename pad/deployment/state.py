@@ -16,6 +16,7 @@ from pad.checkpoint import sync
 
 FORMAT = 1
 PARTS = ("weights", "shadow", "averaged")
+"""Of a snapshot: values of what moves, by name. In use, being learned, and the running average of what was."""
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

@@ -115,7 +115,7 @@ class TorchPolicy(Model):
 
     @torch.no_grad()
     def _dry_run(self, device: torch.device) -> int:
-        pictures = [torch.full((2, *self._channels_first(c)), c.low, device=device) for c in self.cameras]
+        pictures = [torch.full((2, *c.picture_shape), c.low, device=device) for c in self.cameras]
         shapes = [tuple(picture.shape) for picture in pictures]
         try:
             features = self._encode(pictures)
@@ -125,10 +125,6 @@ class TorchPolicy(Model):
             got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise ValueError(f"the encoder must give a tensor of (batch, ...) of pictures {shapes}, got {got}")
         return int(np.prod(features.shape[1:]))
-
-    @staticmethod
-    def _channels_first(camera: Camera) -> tuple[int, ...]:
-        return camera.shape if camera.layout == "CHW" else (camera.shape[2], *camera.shape[:2])
 
     @property
     def encoder(self) -> nn.Module:
