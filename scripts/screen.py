@@ -54,10 +54,7 @@ def main() -> None:
         (checkpoint, shift, name) for checkpoint in config.checkpoints for shift in config.shift for name in candidates
     ]
     arms = [make_arm(config, checkpoint, shift, candidates[name]) for checkpoint, shift, name in cells]
-    for arm in arms:  # what cannot run is found out now
-        envs.make(arm.env).close()
-        if arm.adaptation is not None:
-            AdaptivePolicy(load_checkpoint(arm.checkpoint).agent, arm.adaptation)
+    check(arms)
     episodes: list[list[Any]] = [[] for _ in arms]
     with progress_bar("screening", config.episodes * len(arms), 0, "episodes") as bar:
         for index, episode in run_arms(arms, config.workers):
@@ -78,6 +75,15 @@ def main() -> None:
     cli.write_text(config.output, json.dumps(record, indent=1) + "\n")
     print(format_screening(rows))
     say(f"wrote {config.output}")
+
+
+def check(arms: list[Arm]) -> None:
+    """Raises what an arm would raise that cannot run, before the first episode of any."""
+    for env in dict.fromkeys(arm.env for arm in arms):
+        envs.make(env).close()
+    for arm in arms:
+        if arm.adaptation is not None:
+            AdaptivePolicy(load_checkpoint(arm.checkpoint).agent, arm.adaptation)
 
 
 def read_candidates(folder: Path, paper: bool) -> dict[str, AdaptationConfig | None]:
