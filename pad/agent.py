@@ -1,5 +1,6 @@
 """The agent: networks that act from pixels and infer actions from pixels, on one shared encoder."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -10,8 +11,9 @@ from torch import nn
 from pad.augmentations import center_crop
 from pad.encoder import Branch, Encoder, EncoderConfig, Projection, output_size
 from pad.gate import Calibration
-from pad.networks import Actor, Critic, InverseDynamics, initialize
-from pad.types import Images, Vectors
+from pad.networks import Actor, Critic, initialize
+from pad.objectives import Alignment, HeadName, InverseDynamics, Objective, ObjectiveName, Views, make_head
+from pad.types import Images, Scalar, Vectors
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,14 @@ class AgentConfig:
     """Units in each of the two hidden layers of every head."""
     self_supervised: bool = True
     """Train the inverse-dynamics head that adaptation needs."""
+    heads: tuple[HeadName, ...] = ()
+    """Heads of further self-supervised objectives: scripts/fit_head.py --heads adds them to a trained agent."""
 
     def __post_init__(self) -> None:
         if self.hidden < 1:
             raise ValueError(f"hidden must be at least 1, got {self.hidden}")
+        if len(set(self.heads)) < len(self.heads):
+            raise ValueError(f"heads must differ, got {', '.join(self.heads)}")
 
 
 class Agent(nn.Module):
@@ -68,6 +74,10 @@ class Agent(nn.Module):
             if config.self_supervised
             else None
         )
+        branch = partial(Branch, shape.filters, own)
+        self.heads = nn.ModuleDict(
+            {name: make_head(name, branch, projection, shape.projection, action_size, hidden) for name in config.heads}
+        )
         self.apply(partial(initialize, delta=shape.initialization == "delta"))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
         for parameter in (self.encoder.color_matrix, self.encoder.color_offset):
@@ -76,6 +86,37 @@ class Agent(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.encoder.color_matrix.device
+
+    @property
+    def actor_projection(self) -> Projection:
+        """What the actor reads of the features."""
+        assert isinstance(self.actor.projection, Projection)
+        return self.actor.projection
+
+    def objective(self, name: ObjectiveName) -> Callable[[Views], Scalar]:
+        """The loss of a self-supervised objective.
+
+        Raises:
+            ValueError: when the agent does not have what it needs.
+        """
+        if name == "alignment":
+            if self.calibration is None or self.calibration.features is None:
+                raise ValueError(
+                    "alignment needs the features of training: scripts/calibrate.py CHECKPOINT measures them"
+                )
+            return Alignment(self.calibration.features).to(self.device).loss
+        if name in ("inverse_dynamics", "shuffled_actions"):
+            if self.inverse_dynamics is None:
+                raise ValueError("this agent has no self-supervised head: it was trained with self_supervised: false")
+            return self.inverse_dynamics.loss if name == "inverse_dynamics" else self.inverse_dynamics.shuffled_loss
+        if name not in self.heads:
+            has = ", ".join(self.heads) or "none"
+            raise ValueError(
+                f"this agent has no head for {name}, only {has}: scripts/fit_head.py --heads {name} adds it"
+            )
+        head = self.heads[name]
+        assert isinstance(head, Objective)
+        return head.loss
 
     def features(self, images: Images) -> Vectors:
         """What actor and critic read, before their projections, of images of the crop's size."""

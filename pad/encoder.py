@@ -1,6 +1,7 @@
 """Convolutions that turn images into features, and the projection that each head adds."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,11 @@ def output_size(size: int, strides: Sequence[int]) -> int:
     for stride in strides:
         size = (size - 3) // stride + 1
     return size
+
+
+def stride_of(layers: Iterable[nn.Module]) -> int:
+    """Product of the strides of the convolutions among some layers."""
+    return math.prod(layer.stride[0] for layer in layers if isinstance(layer, nn.Conv2d))
 
 
 class Encoder(nn.Module):

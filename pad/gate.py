@@ -59,14 +59,15 @@ class FeatureRange:
 
 def _reduced(channels: np.ndarray) -> np.ndarray:
     """Channels, or where there are many random combinations of them, always the same ones."""
-    count = channels.shape[-1]
-    if count <= DIMENSIONS:
-        return channels
-    return channels @ _combinations(count)
+    combinations = reduction(channels.shape[-1])
+    return channels if combinations is None else channels @ combinations
 
 
 @cache
-def _combinations(count: int) -> np.ndarray:
+def reduction(count: int) -> np.ndarray | None:
+    """What so many channels are multiplied with before they are compared; None where they are few."""
+    if count <= DIMENSIONS:
+        return None
     return np.random.default_rng(0).normal(size=(count, DIMENSIONS)) / math.sqrt(count)
 
 

@@ -1,4 +1,4 @@
-"""Actor, twin critic and inverse-dynamics head, each on features that it does not compute itself."""
+"""Actor and twin critic, on features that they do not compute themselves."""
 
 import math
 from typing import NamedTuple
@@ -72,28 +72,6 @@ class Critic(nn.Module):
     def forward(self, features: Vectors, action: Actions) -> tuple[Scalars, Scalars]:
         x = torch.cat([self.projection(features), action], dim=-1)
         return self.q1(x).squeeze(-1), self.q2(x).squeeze(-1)
-
-
-class InverseDynamics(nn.Module):
-    """Which action led from one observation to the next: the self-supervised head with its own branch."""
-
-    def __init__(self, branch: nn.Sequential, projection: nn.Module, features: int, actions: int, hidden: int) -> None:
-        super().__init__()
-        self.branch = branch
-        self.projection = projection
-        self.head = mlp(2 * features, hidden, actions)
-
-    def forward(self, features: Tensor, next_features: Tensor) -> Actions:
-        """Inferred action, in [-1, 1], from two feature maps of the shared encoder."""
-        return self.infer(*self.branch(torch.cat([features, next_features])).chunk(2))
-
-    def infer(self, branched: Vectors, next_branched: Vectors) -> Actions:
-        """The same from flat features of after the branch."""
-        return self.infer_projected(*self.projection(torch.cat([branched, next_branched])).chunk(2))
-
-    def infer_projected(self, projected: Projected, next_projected: Projected) -> Actions:
-        """The same from features that are projected already."""
-        return torch.tanh(self.head(torch.cat([projected, next_projected], dim=-1)))
 
 
 def initialize(module: nn.Module, delta: bool = True) -> None:

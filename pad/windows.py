@@ -50,17 +50,43 @@ class Windows:
         return windows[image, :, top, left]
 
 
-def encode_windows(encode: Encode, stride: int, images: Tensor, windows: Windows) -> Tensor:
-    """What `encode(windows.cut(images))` gives, computed on whole images where that is less work.
+@dataclass(frozen=True)
+class SharedEncoding:
+    """What to encode for the features of windows: the windows themselves, or fewer pixels that hold them all."""
 
-    Args:
-        images: (batch, channels, height, width) of any type that `encode` takes.
-        stride: product of the strides of `encode`.
-    """
-    phases = _Phases.of(windows, stride)
-    if phases.pixels >= len(windows) * windows.size**2:
-        return encode(windows.cut(images))
-    return phases.cut(encode(phases.shifted(images)), windows, stride)
+    images: Tensor
+    """To be encoded, by convolutions without padding and pointwise functions."""
+    _windows: Windows
+    _phases: "_Phases | None"
+    _stride: int
+
+    @classmethod
+    def of(cls, images: Tensor, windows: Windows, stride: int) -> "SharedEncoding":
+        """For an encoder whose strides have this product.
+
+        Args:
+            images: (batch, channels, height, width) of any type that the encoder takes.
+        """
+        phases = _Phases.of(windows, stride)
+        if phases.pixels >= len(windows) * windows.size**2:
+            return cls(windows.cut(images), windows, None, stride)
+        return cls(phases.shifted(images), windows, phases, stride)
+
+    def cut(self, features: Tensor, stride: int | None = None) -> Tensor:
+        """Each window's part of the features of `images`.
+
+        Args:
+            stride: of the layers that these features come from. Default: of the whole encoder.
+        """
+        if self._phases is None:
+            return features
+        return self._phases.cut(features, self._windows, stride or self._stride)
+
+
+def encode_windows(encode: Encode, stride: int, images: Tensor, windows: Windows) -> Tensor:
+    """What `encode(windows.cut(images))` gives, computed on whole images where that is less work."""
+    shared = SharedEncoding.of(images, windows, stride)
+    return shared.cut(encode(shared.images))
 
 
 @dataclass(frozen=True)

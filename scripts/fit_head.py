@@ -2,9 +2,11 @@
 
     python scripts/fit_head.py --policy my_robot:make_policy --episodes episodes --output head
     python scripts/fit_head.py --checkpoint runs/without_head --episodes episodes --output runs/with_head
+    python scripts/fit_head.py --checkpoint walker_walk --heads rotation --episodes episodes --output runs/rotating
 
 `make_policy()` returns a TorchPolicy (or `from_sb3(agent)`). An agent of this package that was trained with
-`self_supervised: false` becomes a checkpoint like any other, which can adapt.
+`self_supervised: false` becomes a checkpoint like any other, which can adapt; and any agent gets heads for further
+objectives.
 """
 
 import sys
@@ -17,7 +19,7 @@ import torch
 import tyro
 
 from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from pad.deployment.head import HeadConfig, fit_agent_head, fit_head, save_head
+from pad.deployment.head import AgentHead, HeadConfig, fit_agent_heads, fit_head, save_head
 from pad.deployment.recordings import RecordedEpisode, load_episodes
 from pad.deployment.torch_policy import TorchPolicy
 from pad.tracking import say
@@ -36,6 +38,8 @@ class FitConfig:
     """module:function, where the function returns a TorchPolicy."""
     checkpoint: str | None = None
     """Or an agent of this package that was trained without a head: a run or a checkpoint folder."""
+    heads: tuple[AgentHead, ...] = ("inverse_dynamics",)
+    """For a checkpoint: which heads it lacks and is to have."""
     head: Annotated[HeadConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=HeadConfig)
     seed: int = 0
     device: str = "cpu"
@@ -44,6 +48,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         if (self.checkpoint is None) == (self.policy is None):
             raise ValueError("name either a checkpoint or a policy")
+        if not self.heads or (self.policy is not None and self.heads != ("inverse_dynamics",)):
+            raise ValueError(f"heads are one or more for a checkpoint, inverse_dynamics for a policy; got {self.heads}")
 
 
 def main() -> None:
@@ -60,11 +66,15 @@ def main() -> None:
         metrics = fit_policy(config, config.policy, episodes)
         function = config.policy.partition(":")[2]
         following = f"AdaptivePolicy(load_head(Path({str(config.output)!r}), {function}()))"
-    print(f"loss of inferred actions on held-out episodes   {metrics['loss']:.4g}")
-    print(f"always inferring the mean action                {metrics['loss_of_mean']:.4g}")
-    print(f"change of the policy's actions                  {metrics['action_change']:.4g}")
-    if metrics["loss"] > 0.5 * metrics["loss_of_mean"]:
-        say("the head infers little: record more episodes, more noise, or fit with --finetune or more --updates")
+    for name in config.heads:
+        if name != "inverse_dynamics":
+            print(f"loss of {name} on held-out episodes   {metrics[f'{name}_loss']:.4g}")
+    if "loss" in metrics:
+        print(f"loss of inferred actions on held-out episodes   {metrics['loss']:.4g}")
+        print(f"always inferring the mean action                {metrics['loss_of_mean']:.4g}")
+        print(f"change of the policy's actions                  {metrics['action_change']:.4g}")
+        if metrics["loss"] > 0.5 * metrics["loss_of_mean"]:
+            say("the head infers little: record more episodes, more noise, or fit with --finetune or more --updates")
     print(f"wrote {config.output}; to adapt: {following}")
 
 
@@ -79,7 +89,7 @@ def fit_policy(config: FitConfig, name: str, episodes: list[RecordedEpisode]) ->
 
 def fit_checkpoint(config: FitConfig, name: str, episodes: list[RecordedEpisode]) -> Metrics:
     loaded = load_checkpoint(name, cli.check_device(config.device))
-    agent, metrics = fit_agent_head(loaded.agent, episodes, config.head, config.seed)
+    agent, metrics = fit_agent_heads(loaded.agent, episodes, config.heads, config.head, config.seed)
     about = {**loaded.about, "head": f"fitted to {len(episodes)} recorded episodes of {name}"}
     save_checkpoint(config.output, Checkpoint(agent, loaded.env, about))
     return metrics

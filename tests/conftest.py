@@ -12,6 +12,7 @@ install_import_hook("pad", "beartype.beartype")
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from envs.gradient import make_gradient_env
 from pad.agent import Agent, AgentConfig
@@ -29,6 +30,12 @@ def make_agent(seed: int = 0, config: AgentConfig = SMALL, critic: bool = True) 
     """A small agent for the gradient-image environment."""
     torch.manual_seed(seed)
     return Agent((9, 24, 24), 2, config, critic=critic)
+
+
+def inverse_dynamics_loss_on(agent: Agent, batch: Batch) -> torch.Tensor:
+    """Of crops, each encoded by itself."""
+    features = agent.encoder(torch.cat([batch.obs, batch.next_obs]))
+    return F.mse_loss(agent.inverse_dynamics(*features.chunk(2)), batch.action)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import plain
 import pytest
 import torch
-from conftest import SMALL, make_agent
+from conftest import SMALL, inverse_dynamics_loss_on, make_agent
 
 from pad.deployment import (
     ADAPTATIONS,
@@ -16,7 +16,6 @@ from pad.deployment import (
     as_model,
 )
 from pad.gate import Calibration
-from pad.self_supervision import self_supervised_loss, self_supervised_loss_on_windows
 from pad.types import Batch, Policy
 
 COLOR = AdaptationConfig(
@@ -199,9 +198,10 @@ def test_the_loss_and_its_gradients_are_those_of_the_crops(agent, transition, co
     moving = list(policy._learner.moving.values())
     crops = drawn.windows.cut(drawn.images)
     unused = torch.zeros(32)
-    plain = self_supervised_loss(policy.model.agent, Batch(crops[:32], drawn.action, unused, unused.bool(), crops[32:]))
+    batch = Batch(crops[:32], drawn.action, unused, unused.bool(), crops[32:])
+    plain = inverse_dynamics_loss_on(policy.model.agent, batch)
     expected = torch.autograd.grad(plain, moving)
-    loss = self_supervised_loss_on_windows(policy.model.agent, drawn.images, drawn.windows, drawn.action)
+    loss = policy.model.agent.inverse_dynamics.loss(drawn)
     torch.testing.assert_close(loss, plain)
     torch.testing.assert_close(torch.autograd.grad(loss, moving), expected, rtol=1e-4, atol=1e-6)
 

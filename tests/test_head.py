@@ -12,7 +12,7 @@ from torch import nn
 from envs.gradient import make_gradient_env
 from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, Camera, FrozenPolicy
-from pad.deployment.head import HeadConfig, fit_agent_head, fit_head, load_head, save_head
+from pad.deployment.head import HeadConfig, fit_agent_heads, fit_head, load_head, save_head
 from pad.deployment.recordings import record_episode
 from pad.deployment.torch_policy import TorchPolicy
 
@@ -241,7 +241,9 @@ def test_an_agent_that_was_trained_without_a_head_gets_one_and_acts_as_before(tm
     agent = make_agent(config=HEADLESS, critic=critic)
     before = {name: value.clone() for name, value in agent.state_dict().items()}
     flags = [parameter.requires_grad for parameter in agent.parameters()]
-    fitted, metrics = fit_agent_head(agent, episodes, HeadConfig(updates=300, batch_size=16, learning_rate=3e-3))
+    fitted, metrics = fit_agent_heads(
+        agent, episodes, config=HeadConfig(updates=300, batch_size=16, learning_rate=3e-3)
+    )
     assert metrics["loss"] < 0.85 * metrics["loss_of_mean"]
     assert metrics["action_change"] == 0
     weights = fitted.state_dict()
@@ -260,7 +262,7 @@ def test_an_agent_that_was_trained_without_a_head_gets_one_and_acts_as_before(tm
 
 
 def test_an_agent_with_a_head_and_a_finetuned_agent_are_refused(agent, episodes):
-    with pytest.raises(ValueError, match="has a self-supervised head"):
-        fit_agent_head(agent, episodes, QUICK)
+    with pytest.raises(ValueError, match="has a self-supervised head for inverse_dynamics"):
+        fit_agent_heads(agent, episodes, config=QUICK)
     with pytest.raises(ValueError, match="finetune is for policies that are not of this package"):
-        fit_agent_head(make_agent(config=HEADLESS), episodes, dataclasses.replace(QUICK, finetune=True))
+        fit_agent_heads(make_agent(config=HEADLESS), episodes, config=dataclasses.replace(QUICK, finetune=True))

@@ -5,12 +5,11 @@ from copy import deepcopy
 
 import pytest
 import torch
-from conftest import SMALL, make_agent
+from conftest import SMALL, inverse_dynamics_loss_on, make_agent
 from plain import PlainLearner
 
 from pad.expert import Expert
 from pad.sac import SAC, SACConfig
-from pad.self_supervision import self_supervised_loss
 
 
 def moved(agent, before) -> set[str]:
@@ -105,10 +104,10 @@ def test_encoder_and_critic_targets_follow_at_their_own_pace(agent):
 
 
 def test_inverse_dynamics_learns_what_it_is_shown(agent, batch):
-    sac, first = SAC(agent, 2, SACConfig()), self_supervised_loss(agent, batch).item()
+    sac, first = SAC(agent, 2, SACConfig()), inverse_dynamics_loss_on(agent, batch).item()
     for _ in range(100):
         sac.update(batch, self_supervise=True)
-    assert self_supervised_loss(agent, batch).item() < first / 4
+    assert inverse_dynamics_loss_on(agent, batch).item() < first / 4
 
 
 def test_a_restored_learner_goes_on_as_if_never_stopped(batch):

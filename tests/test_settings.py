@@ -36,7 +36,7 @@ def test_scientific_notation_is_a_number(number, tmp_path):
     [
         ("hiden: 7", "unknown key 'hiden'; did you mean 'hidden'"),
         ("encoder: {filter: 7}", "unknown key 'encoder.filter'; did you mean 'filters'"),
-        ("zzz: 7", "unknown key 'zzz'; known: encoder, hidden, self_supervised"),
+        ("zzz: 7", "unknown key 'zzz'; known: encoder, hidden, self_supervised, heads"),
         ("hidden: many", "hidden: .*integer.*got 'many'"),
         ("hidden: true", "hidden: .*integer.*got True"),
         ("hidden: 1.5", "hidden: .*integer.*got 1.5"),

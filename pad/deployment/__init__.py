@@ -3,7 +3,7 @@
 from pad.deployment.budget import Budget
 from pad.deployment.camera import Camera
 from pad.deployment.config import ADAPTATIONS, NO_GUARDS, AdaptationConfig, GuardConfig
-from pad.deployment.head import HeadConfig, fit_agent_head, fit_head, load_head, save_head
+from pad.deployment.head import HeadConfig, fit_agent_heads, fit_head, load_head, save_head
 from pad.deployment.model import AgentModel, Model, as_model
 from pad.deployment.policy import AdaptivePolicy, FrozenPolicy, MeasuredPolicy, PerturbedPolicy
 from pad.deployment.recordings import RecordedEpisode, load_episodes, record_episode, record_episodes
@@ -26,7 +26,7 @@ __all__ = [
     "RecordedEpisode",
     "TorchPolicy",
     "as_model",
-    "fit_agent_head",
+    "fit_agent_heads",
     "fit_head",
     "load_episodes",
     "load_head",

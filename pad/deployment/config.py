@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from pad.objectives import ObjectiveName
 from pad.precision import Precision
 
 Moves = Literal["color", "convolutions", "convolutions_and_head"]
@@ -63,6 +64,8 @@ class AdaptationConfig:
     as the authors have it."""
     layers: int | None = None
     """With convolutions: only this many of the shared ones, from the first. Default: all."""
+    objectives: tuple[ObjectiveName, ...] = ("inverse_dynamics",)
+    """What is learned by; of several the sum. Guards judge by inverse dynamics whatever it is."""
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: float = 1e-2
     batch_size: int = 32
@@ -88,6 +91,8 @@ class AdaptationConfig:
         for name in ("batch_size", "memory", "transitions", "every", "updates"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(f"objectives must be one or more different ones, got {self.objectives}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.layers is not None and (self.moves != "convolutions" or self.layers < 1):

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import safetensors.torch
@@ -20,9 +21,11 @@ from pad.deployment.model import AgentModel, Model, Transition
 from pad.deployment.recordings import RecordedEpisode
 from pad.deployment.torch_policy import TorchPolicy
 from pad.gate import Calibration
+from pad.objectives import HeadName
 from pad.tracking import progress_bar
 from pad.types import Metrics
 
+AgentHead = Literal["inverse_dynamics"] | HeadName
 FORMAT = 1
 CHECK_EVERY = 25
 """Updates between two looks at how far actions have moved."""
@@ -70,25 +73,45 @@ def fit_head(
     """
     config = config or HeadConfig()
     encoder = list(policy.encoder.parameters()) if config.finetune else []
-    return _fit_and_calibrate(policy, policy.head, encoder, episodes, config, seed)
+    learned, held_out = _split(policy, episodes, config)
+    watched = [transition for episode in held_out for transition in episode]
+    before, head = _actions(policy, watched), list(policy.head.parameters())
+    learning = AdaptationConfig(batch_size=config.batch_size, crop_grid="pixel")
+    _fit(policy, head, encoder, learned, watched, before, config, learning, torch.Generator().manual_seed(seed))
+    return _calibrate(policy, learned, held_out, before)
 
 
-def fit_agent_head(
-    agent: Agent, episodes: Sequence[RecordedEpisode], config: HeadConfig | None = None, seed: int = 0
+def fit_agent_heads(
+    agent: Agent,
+    episodes: Sequence[RecordedEpisode],
+    heads: Sequence[AgentHead] = ("inverse_dynamics",),
+    config: HeadConfig | None = None,
+    seed: int = 0,
 ) -> tuple[Agent, Metrics]:
-    """An agent with the trained weights of one that was trained without a head, and a head that was fitted to them.
+    """An agent with the weights of one that was trained without these heads, and heads that were fitted to them.
 
-    It acts as the other one does, and `save_checkpoint` writes it like any other. Measured as by `fit_head`.
+    It acts as the other one does, and `save_checkpoint` writes it like any other.
+
+    Returns:
+        The agent; the loss of each head on episodes that were held out, as `<head>_loss`; and with inverse dynamics
+        all that `fit_head` measures.
 
     Raises:
-        ValueError: when the agent has a head, finetune is asked for, or the episodes are too few or not of this agent.
+        ValueError: when the agent has such a head, finetune is asked for, or the episodes are too few or not of this
+            agent.
     """
     config = config or HeadConfig()
-    if agent.inverse_dynamics is not None:
-        raise ValueError("this agent has a self-supervised head: it can adapt as it is")
+    has = {*agent.config.heads, *(["inverse_dynamics"] if agent.inverse_dynamics is not None else [])}
+    if again := has & set(heads):
+        raise ValueError(f"this agent has a self-supervised head for {', '.join(sorted(again))}: it can adapt as it is")
     if config.finetune:
         raise ValueError("finetune is for policies that are not of this package: the encoder of an agent stays")
-    described = dataclasses.replace(agent.config, self_supervised=True)
+    more = tuple(name for name in heads if name != "inverse_dynamics")
+    described = dataclasses.replace(
+        agent.config,
+        self_supervised=agent.config.self_supervised or "inverse_dynamics" in heads,
+        heads=(*agent.config.heads, *more),
+    )
     torch.manual_seed(seed)
     channels, height, width = agent.obs_shape
     fitted = Agent(
@@ -96,39 +119,52 @@ def fit_agent_head(
     )
     fitted.load_state_dict({**fitted.state_dict(), **agent.state_dict()})
     fitted.to(agent.device).train(agent.training)
+    fitted.calibration = agent.calibration
     model = AgentModel(fitted)
-    assert fitted.inverse_dynamics is not None
-    metrics = _fit_and_calibrate(model, fitted.inverse_dynamics, [], episodes, config, seed)
-    fitted.calibration = model.calibration
+    fresh = [parameter for name, parameter in fitted.named_parameters() if name not in agent.state_dict()]
+    learned, held_out = _split(model, episodes, config)
+    watched = [transition for episode in held_out for transition in episode]
+    before = _actions(model, watched)
+    learning = AdaptationConfig(batch_size=config.batch_size, crop_grid="pixel", objectives=tuple(heads))
+    _fit(model, fresh, [], learned, watched, before, config, learning, torch.Generator().manual_seed(seed))
+    metrics = {f"{name}_loss": _held_out_loss(model, watched, name, config) for name in heads}
+    if "inverse_dynamics" in heads:
+        metrics |= _calibrate(model, learned, held_out, before)
+        fitted.calibration = model.calibration
     return fitted, metrics
 
 
-def _fit_and_calibrate(
-    model: Model,
-    head: nn.Module,
-    encoder: list[nn.Parameter],
-    episodes: Sequence[RecordedEpisode],
-    config: HeadConfig,
-    seed: int,
-) -> Metrics:
+def _split(
+    model: Model, episodes: Sequence[RecordedEpisode], config: HeadConfig
+) -> tuple[list[Transition], list[list[Transition]]]:
+    """Transitions to learn from, and episodes that are held out."""
     if len(episodes) < 2:
         raise ValueError(f"at least two episodes are needed, one of them to measure on; got {len(episodes)}")
     count = min(max(1, round(config.held_out * len(episodes))), len(episodes) - 1)
     learned, held_out = ([_transitions(model, e) for e in part] for part in (episodes[:-count], episodes[-count:]))
-    generator = torch.Generator().manual_seed(seed)
-    transitions = [transition for episode in learned for transition in episode]
+    return [transition for episode in learned for transition in episode], held_out
+
+
+def _calibrate(
+    model: Model, learned: list[Transition], held_out: list[list[Transition]], before: np.ndarray
+) -> Metrics:
+    """Calibrates the gate, and says how well actions are inferred where nothing was learned."""
     watched = [transition for episode in held_out for transition in episode]
-    before = _actions(model, watched)
-    flags = [parameter.requires_grad for parameter in model.network.parameters()]
-    _fit(model, list(head.parameters()), encoder, transitions, watched, before, config, generator)
-    for parameter, flag in zip(model.network.parameters(), flags, strict=True):
-        parameter.requires_grad_(flag)
     model.calibration = calibrate_on(model, held_out)
     return {
         "loss": model.calibration.mean_loss,
-        "loss_of_mean": _loss_of_mean(model, transitions, watched),
+        "loss_of_mean": _loss_of_mean(model, learned, watched),
         "action_change": _change(model, before, _actions(model, watched)),
     }
+
+
+@torch.no_grad()
+def _held_out_loss(model: Model, watched: list[Transition], name: AgentHead, config: HeadConfig) -> float:
+    """Average over a few batches."""
+    measured = AdaptationConfig(batch_size=config.batch_size, crop_grid="pixel", objectives=(name,))
+    generator = torch.Generator().manual_seed(0)
+    picks = [torch.randint(len(watched), (config.batch_size,), generator=generator) for _ in range(8)]
+    return float(np.mean([model.loss(watched, pick, measured, generator).item() for pick in picks]))
 
 
 def calibrate_on(model: Model, episodes: Sequence[Sequence[Transition]]) -> Calibration:
@@ -154,15 +190,16 @@ def _fit(
     watched: list[Transition],
     before: np.ndarray,
     config: HeadConfig,
+    learning: AdaptationConfig,
     generator: torch.Generator,
 ) -> None:
+    flags = [parameter.requires_grad for parameter in model.network.parameters()]
     model.network.requires_grad_(False)
     for parameter in (*head, *encoder):
         parameter.requires_grad_(True)
     optimizer = torch.optim.Adam(head, lr=config.learning_rate, fused=True)
     if encoder:
         optimizer.add_param_group({"params": encoder, "lr": config.learning_rate / 10})
-    learning = AdaptationConfig(batch_size=config.batch_size, crop_grid="pixel")
     within = [parameter.detach().clone() for parameter in encoder]
     with progress_bar("fitting the head", config.updates, 0, "updates") as bar:
         for update in range(1, config.updates + 1):
@@ -187,6 +224,8 @@ def _fit(
             if update % CHECK_EVERY == 0:
                 bar.set_postfix_str(f"loss {loss.item():.4g}", refresh=False)
             bar.update(1)
+    for parameter, flag in zip(model.network.parameters(), flags, strict=True):
+        parameter.requires_grad_(flag)
 
 
 @torch.no_grad()

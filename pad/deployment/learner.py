@@ -58,6 +58,7 @@ class Learner:
         self.model, self.config, self._seed, self._allowed = model, config, seed, allowed
         guards = config.guards
         self._gate = make_gate(model, config)
+        model.check(config)
         model.network.requires_grad_(False)
         self.moving = model.moving(config)
         self._parameters = list(self.moving.values())

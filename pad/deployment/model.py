@@ -17,8 +17,8 @@ from pad.deployment.camera import Camera, Observation
 from pad.deployment.config import AdaptationConfig, Moves
 from pad.gate import Calibration
 from pad.losses import inverse_dynamics_loss
-from pad.self_supervision import self_supervised_loss_on_windows
-from pad.types import Actions, Scalar, Sources
+from pad.objectives import Views
+from pad.types import Scalar
 from pad.windows import Windows
 
 
@@ -68,6 +68,15 @@ class Model(ABC):
         Raises:
             ValueError: when this policy does not have what the setting moves.
         """
+
+    def check(self, config: AdaptationConfig) -> None:
+        """Whether this policy can learn by the objectives of a setting.
+
+        Raises:
+            ValueError: when it cannot, saying what it lacks.
+        """
+        if config.objectives != ("inverse_dynamics",):
+            raise ValueError(f"this policy learns by inverse_dynamics alone, got {', '.join(config.objectives)}")
 
     @abstractmethod
     def action(self, action: Any) -> Tensor:
@@ -147,15 +156,6 @@ def _row(features: Tensor) -> np.ndarray:
     return features[0].flatten().double().cpu().numpy()
 
 
-@dataclass(frozen=True)
-class Draw:
-    """What one gradient step learns from: windows of images, first those of observations, then those of next ones."""
-
-    images: Sources
-    windows: Windows
-    action: Actions
-
-
 class AgentModel(Model):
     """A PAD agent.
 
@@ -181,9 +181,17 @@ class AgentModel(Model):
         prefixes: dict[Moves, tuple[str, ...]] = {
             "color": ("encoder.color_",),
             "convolutions": convolutions,
-            "convolutions_and_head": (*convolutions, "inverse_dynamics."),
+            "convolutions_and_head": (
+                *convolutions,
+                "inverse_dynamics.",
+                *(f"heads.{name}." for name in config.objectives),
+            ),
         }
         return {n: p for n, p in self.agent.named_parameters() if n.startswith(prefixes[config.moves])}
+
+    def check(self, config: AdaptationConfig) -> None:
+        for name in config.objectives:
+            self.agent.objective(name)
 
     def action(self, action: Any) -> Tensor:
         array = np.asarray(action, np.float32)
@@ -203,12 +211,14 @@ class AgentModel(Model):
     def loss(
         self, transitions: Sequence[Transition], picks: Tensor, config: AdaptationConfig, generator: Any
     ) -> Scalar:
-        drawn = self.draw(transitions, picks, config, generator)
-        return self_supervised_loss_on_windows(self.agent, drawn.images, drawn.windows, drawn.action, config.precision)
+        views = self.draw(transitions, picks, config, generator)
+        return sum(
+            (self.agent.objective(name)(views) for name in config.objectives), torch.zeros((), device=self.device)
+        )
 
     def draw(
         self, transitions: Sequence[Transition], picks: Tensor, config: AdaptationConfig, generator: torch.Generator
-    ) -> Draw:
+    ) -> Views:
         """Random crops of picked transitions, every observation under one of its own."""
         used, index = picks.unique(return_inverse=True)
         chosen = [transitions[number] for number in used.tolist()]
@@ -216,7 +226,7 @@ class AgentModel(Model):
         top, left = (self._offsets(extent, 2 * len(picks), config, generator) for extent in images.shape[2:])
         windows = Windows(torch.cat([index, index + len(used)]), top, left, self.agent.config.encoder.crop_size)
         actions = torch.stack([t.action for t in chosen])
-        return Draw(images, windows, actions[index.to(actions.device)])
+        return Views(self.agent, images, windows, actions[index.to(actions.device)], config.precision)
 
     def _offsets(self, extent: int, count: int, config: AdaptationConfig, generator: torch.Generator) -> Tensor:
         encoder = self.agent.config.encoder

@@ -1,0 +1,30 @@
+"""By how many quarter turns a picture was rotated (Gidaris et al., 2018; for deployment Sun et al., 2020)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pad.encoder import Projection
+from pad.networks import mlp
+from pad.objectives.objective import Objective
+from pad.objectives.views import Views
+from pad.types import Scalar
+
+TURNS = 4
+
+
+class Rotation(Objective):
+    """Classifies the windows of the observations, each turned by its number modulo four."""
+
+    def __init__(self, branch: nn.Sequential, projection: Projection, features: int, hidden: int) -> None:
+        super().__init__()
+        self.branch, self.projection = branch, projection
+        self.head = mlp(features, hidden, TURNS)
+
+    def loss(self, views: Views) -> Scalar:
+        crops = views.crops()[: len(views.action)]
+        turns = torch.arange(len(crops)) % TURNS
+        turned = torch.cat([torch.rot90(crops[turns == turn], turn, (2, 3)) for turn in range(TURNS)])
+        labels = turns.sort(stable=True).values.to(views.device)
+        projected = self.projection(self.branch(views.encode(turned).float()))
+        return F.cross_entropy(self.head(projected), labels)

@@ -1,0 +1,98 @@
+"""What a self-supervised objective learns from: windows of pictures, encoded together where they overlap."""
+
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from pad.encoder import Encoder, Projection, stride_of
+from pad.precision import Precision, autocast
+from pad.types import Actions, Crops, Indices, Projected, Sources, Vectors
+from pad.windows import SharedEncoding, Windows
+
+
+@runtime_checkable
+class Networks(Protocol):
+    """Of a policy: what objectives read, beside heads of their own."""
+
+    @property
+    def encoder(self) -> Encoder: ...
+
+    @property
+    def control(self) -> nn.Sequential:
+        """What lies between the shared convolutions and the policy's projection."""
+
+    @property
+    def actor_projection(self) -> Projection: ...
+
+
+class Views:
+    """Random windows of observations, and as many of the next ones, with the actions between them.
+
+    Everything is computed once, when it is first asked for, however many objectives ask.
+
+    Args:
+        images: whole pictures.
+        windows: those of the first observations, then those of the next ones.
+        action: of each transition.
+        precision: of the convolutions.
+    """
+
+    def __init__(
+        self, networks: Networks, images: Sources, windows: Windows, action: Actions, precision: Precision = "float32"
+    ) -> None:
+        self.networks, self.images, self.windows, self.action = networks, images, windows, action
+        self.precision, self.device = precision, networks.encoder.color_matrix.device
+        # Few places and many draws: what is drawn twice is encoded and projected once.
+        once, index = windows.unique()
+        self._index = index.to(self.device)
+        stride = stride_of(networks.encoder.convolutions) * stride_of(networks.control)
+        self._shared = SharedEncoding.of(images, once, stride)
+
+    @property
+    def picture(self) -> Indices:
+        """For each window, which picture it shows a part of."""
+        return self.windows.image
+
+    def crops(self) -> Crops:
+        """The windows themselves."""
+        return self.windows.cut(self.images)
+
+    def encode(self, images: Crops) -> Tensor:
+        """Feature maps of other images than the windows."""
+        with autocast(self.precision, self.device):
+            return self.networks.encoder(images)
+
+    @cached_property
+    def _maps(self) -> Tensor:
+        return self.encode(self._shared.images)
+
+    def channels(self) -> Vectors:
+        """Of each window the average of each channel of the shared features."""
+        maps = self._shared.cut(self._maps, stride_of(self.networks.encoder.convolutions))
+        return maps.float().mean((2, 3)).index_select(0, self._index)
+
+    def projected(self, branch: nn.Sequential, projection: Projection) -> Projected:
+        """Of each window the features, through convolutions of a head's own and their projection."""
+        *convolutions, flatten = branch
+        linear, *normalize = projection
+        with autocast(self.precision, self.device):
+            maps = self._maps
+            for layer in convolutions:
+                maps = layer(maps)
+            projected = linear(flatten(self._shared.cut(maps))).float()
+        for layer in normalize:
+            projected = layer(projected)
+        return projected.index_select(0, self._index)
+
+    def latents(self) -> Projected:
+        """Of each window what the policy acts on."""
+        return self.projected(self.networks.control, self.networks.actor_projection)
+
+    def pairs(self) -> tuple[Indices, Indices]:
+        """For each picture that is seen through two windows, the numbers of the first and of the second."""
+        order = torch.argsort(self.picture, stable=True)
+        _, counts = self.picture[order].unique_consecutive(return_counts=True)
+        first = (counts.cumsum(0) - counts)[counts > 1]
+        return order[first], order[first + 1]
