@@ -1,7 +1,8 @@
 """Random views of images. They stay uint8; every image of a batch is treated independently."""
 
+import math
 from collections.abc import Callable
-from types import MappingProxyType
+from functools import partial
 from typing import Literal
 
 import torch
@@ -48,7 +49,16 @@ def random_shift(images: Tensor, padding: int, generator: torch.Generator | None
     return images[number[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-StrongAugmentation = Literal["random_convolution", "random_overlay"]
+WeakAugmentation = Literal["random_crop", "random_shift"]
+"""How much an observation moves before something learns from it. random_crop: to any window (Laskin et al., 2020).
+random_shift: the middle window, by up to four pixels, its edge repeated (DrQ, Kostrikov et al., 2021)."""
+SHIFT = 4
+StrongAugmentation = Literal["random_convolution", "random_overlay", "color_jitter"]
+
+
+def weakly_augmented(images: Images, size: int, kind: WeakAugmentation) -> Crops:
+    """A (size, size) window of each image, in a random place."""
+    return random_crop(images, size) if kind == "random_crop" else random_shift(center_crop(images, size), SHIFT)
 
 
 def random_convolution(frames: Tensor) -> Tensor:
@@ -64,15 +74,44 @@ def random_convolution(frames: Tensor) -> Tensor:
     return _to_bytes(mixed.sigmoid()).view(time, clips, colors, height, width).transpose(0, 1)
 
 
-def random_overlay(frames: Tensor) -> Tensor:
+def color_jitter(frames: Tensor) -> Tensor:
+    """Each clip with brightness, contrast, saturation and hue of its own (Laskin et al., 2020), for all its frames.
+
+    Factors of 0.4 to 1.6; hue turns by any angle around the grey axis. Needs three colours.
+    `frames`: uint8 (clips, time, colors, height, width).
+    """
+    clips, _, colors, _, _ = frames.shape
+    if colors != 3:
+        raise ValueError(f"color_jitter needs three colours, got {colors}")
+    brightness, contrast, saturation = torch.empty(3, clips, 1, 1).uniform_(0.4, 1.6)
+    angle = torch.empty(clips).uniform_(-math.pi, math.pi)
+    # Grey stays, what is not grey is scaled and turned (Rodrigues' formula about the grey axis).
+    grey = torch.full((3, 3), 1 / 3)
+    across = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    turn = angle.cos()[:, None, None] * (torch.eye(3) - grey) + angle.sin()[:, None, None] * across
+    matrix = (brightness * contrast * (grey + saturation * turn)).to(frames.device)
+    unit = frames.float() / 255
+    middle = (brightness * unit.mean((1, 2, 3, 4)).cpu()[:, None, None]).to(frames.device)
+    offset = ((1 - contrast.to(frames.device)) * middle)[:, None, None]
+    return _to_bytes((torch.einsum("cij,ctjhw->ctihw", matrix, unit) + offset).clamp(0, 1))
+
+
+def random_overlay(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
     """Each clip blended with a random picture of its own, which drifts (after Hansen and Wang, 2021).
 
-    The picture is a sum of random colours on coarse and fine grids, some with soft and some with hard
+    Without `pictures`, it is a sum of random colours on coarse and fine grids, some with soft and some with hard
     edges; it covers 20 to 70 percent. `frames`: uint8 (clips, time, colors, height, width).
+
+    Args:
+        pictures: to draw from, uint8 (picture, colors, height, width).
     """
     clips, time, colors, height, width = frames.shape
     margin = 2 * (time - 1)
-    picture = _random_pictures(clips, colors, height + margin, width + margin)
+    if pictures is None:
+        picture = _random_pictures(clips, colors, height + margin, width + margin)
+    else:
+        drawn = pictures[torch.randint(len(pictures), (clips,))].float() / 255
+        picture = F.interpolate(drawn, (height + margin, width + margin), mode="bilinear")
     velocity = torch.randint(-2, 3, (clips, 1, 2))
     start = torch.where(velocity < 0, margin, 0)
     corner = start + velocity * torch.arange(time)[:, None]
@@ -97,25 +136,44 @@ def _to_bytes(values: Tensor) -> Tensor:
     return (values * 255).round().to(torch.uint8)
 
 
-STRONG_AUGMENTATIONS: MappingProxyType[StrongAugmentation, Callable[[Tensor], Tensor]] = MappingProxyType(
-    {"random_convolution": random_convolution, "random_overlay": random_overlay}
-)
+class StrongAugmentations:
+    """Some of them, each for an equal part of a batch.
 
-
-def augment_transitions(
-    obs: Images, next_obs: Images, names: tuple[StrongAugmentation, ...], share: float, frame_channels: int
-) -> tuple[Images, Images]:
-    """The first `share` of the transitions under strong augmentations, in equal parts; the others as they are.
-
-    Both observations of a transition look alike: they show one place. Their stacked frames are one clip.
+    Args:
+        pictures: for random_overlay, uint8 (picture, colors, height, width); None for generated ones.
     """
-    parts = torch.arange(round(share * len(obs))).chunk(len(names)) if names else ()
-    obs, next_obs = obs.clone(), next_obs.clone()
-    for name, part in zip(names, parts, strict=False):
-        if not len(part):
-            continue
+
+    def __init__(
+        self, names: tuple[StrongAugmentation, ...], frame_channels: int, pictures: Tensor | None = None
+    ) -> None:
+        self.names, self._frame_channels = names, frame_channels
+        self._kinds: dict[StrongAugmentation, Callable[[Tensor], Tensor]] = {
+            "random_convolution": random_convolution,
+            "random_overlay": partial(random_overlay, pictures=pictures),
+            "color_jitter": color_jitter,
+        }
+
+    def clips(self, frames: Tensor) -> Tensor:
+        """Clips, uint8 (clips, time, colors, height, width), each under one of the augmentations."""
+        parts = frames.chunk(len(self.names)) if len(frames) else ()
+        # As many parts as kinds, or fewer where there are few clips.
+        changed = [self._kinds[name](part) for name, part in zip(self.names, parts, strict=False)]
+        return torch.cat(changed) if changed else frames
+
+    def observations(self, obs: Images) -> Images:
+        """All of a batch; the stacked frames of each are one clip."""
+        return self.clips(obs.unflatten(1, (-1, self._frame_channels))).flatten(1, 2)
+
+    def transitions(self, obs: Images, next_obs: Images, share: float) -> tuple[Images, Images]:
+        """The first `share` of the transitions; the others as they are.
+
+        Both observations of a transition look alike: they show one place. Their stacked frames are one clip.
+        """
+        count = round(share * len(obs)) if self.names else 0
         # The next observation shares all frames but the newest.
-        before, after = (images[part].unflatten(1, (-1, frame_channels)) for images in (obs, next_obs))
-        clip = STRONG_AUGMENTATIONS[name](torch.cat([before, after[:, -1:]], dim=1))
-        obs[part], next_obs[part] = clip[:, :-1].flatten(1, 2), clip[:, 1:].flatten(1, 2)
-    return obs, next_obs
+        before, after = (images[:count].unflatten(1, (-1, self._frame_channels)) for images in (obs, next_obs))
+        clips = self.clips(torch.cat([before, after[:, -1:]], dim=1))
+        return (
+            torch.cat([clips[:, :-1].flatten(1, 2), obs[count:]]),
+            torch.cat([clips[:, 1:].flatten(1, 2), next_obs[count:]]),
+        )

@@ -59,6 +59,11 @@ class ReplayBuffer:
         self._rng = np.random.default_rng(seed)
         self._reserve(0)
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Names of the further vectors that each transition has."""
+        return tuple(self._extras)
+
     def __len__(self) -> int:
         """Transitions added so far that have not been overwritten, at least."""
         return min(self._transitions, self._filled)

@@ -71,12 +71,12 @@ class SAC:
         rate, head = config.learning_rate, getattr(networks, "inverse_dynamics", None)
         supervised = [] if head is None else head.parameters()
         self.optimizers = {
-            "critic": _adam([*self._encoder.parameters(), *networks.critic.parameters(), *supervised], rate),
-            "actor": _adam(networks.actor.parameters(), rate),
-            "temperature": _adam([self.log_alpha], config.temperature_learning_rate, beta1=0.5),
+            "critic": adam([*self._encoder.parameters(), *networks.critic.parameters(), *supervised], rate),
+            "actor": adam(networks.actor.parameters(), rate),
+            "temperature": adam([self.log_alpha], config.temperature_learning_rate, beta1=0.5),
         }
 
-    def update(self, batch: Batch, self_supervise: bool = False) -> Metrics:
+    def update(self, batch: Batch, self_supervise: bool = False, augmented: Tensor | None = None) -> Metrics:
         """One step of the critic and, every `actor_every` calls, of actor, temperature and targets.
 
         Each observation is encoded once for all losses, and once more by the target's encoder.
@@ -84,6 +84,8 @@ class SAC:
         Args:
             batch: observations are images of the crop's size, or states.
             self_supervise: also train inverse dynamics.
+            augmented: the batch's observations under strong augmentation. Q learns from both in equal parts, towards
+                the value of the clean ones, and the actor from the clean ones alone (SVEA, Hansen et al., 2021).
         """
         if self_supervise:
             features, next_features, branched = self._encode_for_all(batch)
@@ -95,7 +97,12 @@ class SAC:
             supervision = torch.zeros((), device=self._device)
             with torch.no_grad():
                 next_features = self._encode(self.networks, batch.next_obs)
-        metrics |= self._update_critic(features, self.critic_target(batch, next_features), batch.action, supervision)
+        target = self.critic_target(batch, next_features)
+        if augmented is None:
+            metrics |= self._update_critic(features, target, batch.action, supervision)
+        else:
+            both = torch.cat([features, self._encode(self.networks, augmented)])
+            metrics |= self._update_critic(both, target.repeat(2), batch.action.repeat(2, 1), supervision)
         if self._updates % self.config.actor_every == 0:
             metrics |= self._update_actor(features.detach())
             self._update_target()
@@ -135,7 +142,7 @@ class SAC:
     def _update_critic(self, features: Tensor, target: Tensor, action: Tensor, supervision: Tensor) -> Metrics:
         q1, q2 = self.networks.critic(features, action)
         loss = losses.critic_loss(q1, q2, target)
-        _step(self.optimizers["critic"], loss + supervision)
+        step(self.optimizers["critic"], loss + supervision)
         return {"critic_loss": loss.item(), "q_value": target.mean().item()}
 
     def _update_actor(self, features: Tensor) -> Metrics:
@@ -143,10 +150,10 @@ class SAC:
         critic = self.networks.critic.requires_grad_(False)
         q1, q2 = critic(features, policy.action)
         loss = losses.actor_loss(q1, q2, policy.log_prob, self.log_alpha.exp().detach())
-        _step(self.optimizers["actor"], loss)
+        step(self.optimizers["actor"], loss)
         critic.requires_grad_(True)
         temperature = losses.temperature_loss(self.log_alpha, policy.log_prob, self._target_entropy)
-        _step(self.optimizers["temperature"], temperature)
+        step(self.optimizers["temperature"], temperature)
         return {
             "actor_loss": loss.item(),
             "temperature": self.log_alpha.exp().item(),
@@ -182,12 +189,14 @@ class SAC:
             optimizer.load_state_dict(state["optimizers"][name])
 
 
-def _adam(parameters: Iterable[Tensor], learning_rate: float, beta1: float = 0.9) -> torch.optim.Adam:
+def adam(parameters: Iterable[Tensor], learning_rate: float, beta1: float = 0.9) -> torch.optim.Adam:
+    """Of those that learn."""
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     return torch.optim.Adam(trainable, lr=learning_rate, betas=(beta1, 0.999), fused=True)
 
 
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One gradient step."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -94,7 +94,7 @@ def main() -> None:
 def make_agent(config: TrainConfig, pixels: gym.Env) -> Agent:
     """An untrained agent for the environment; only soft actor-critic from pixels needs a critic."""
     shape, actions = pixels.observation_space.shape or (), pixels.action_space.shape or ()
-    critic = config.training.recipe == "sac"
+    critic = config.training.recipe == "sac" and config.training.critic == "pixels"
     agent = Agent((shape[0], shape[1], shape[2]), actions[0], config.agent, critic=critic)
     return agent.to(cli.check_device(config.device))
 

@@ -187,7 +187,7 @@ def test_a_head_is_fitted_to_a_trained_agent_and_travels_with_its_checkpoint(tmp
     agent = make_agent()
     before = {key: value.clone() for key, value in agent.state_dict().items()}
     quick = HeadConfig(updates=200, batch_size=16, learning_rate=3e-3)
-    untrained, first = fit_agent_heads(agent, episodes, (name,), dataclasses.replace(quick, updates=1))
+    _, first = fit_agent_heads(agent, episodes, (name,), dataclasses.replace(quick, updates=1))
     fitted, metrics = fit_agent_heads(agent, episodes, (name,), quick)
     assert metrics[f"{name}_loss"] < first[f"{name}_loss"]
     assert all(fitted.state_dict()[key].equal(value) for key, value in before.items())

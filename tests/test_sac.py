@@ -103,6 +103,23 @@ def test_encoder_and_critic_targets_follow_at_their_own_pace(agent):
     assert change["critic.q1.0.weight"] == pytest.approx(0.01, rel=1e-3)
 
 
+def test_q_learns_from_augmented_observations_towards_the_value_of_clean_ones(batch):
+    agent, twin = make_agent(), make_agent()
+    augmented = 255 - batch.obs
+    sac, other = (SAC(each, 2, SACConfig()) for each in (agent, twin))
+    torch.manual_seed(5)
+    target = sac.critic_target(batch, agent.features(batch.next_obs))
+    features = agent.features(torch.cat([batch.obs, augmented]))
+    q1, q2 = agent.critic(features, batch.action.repeat(2, 1))
+    halves = [sum(((q[part] - target) ** 2).mean() for q in (q1, q2)) for part in (slice(0, 8), slice(8, 16))]
+    (0.5 * halves[0] + 0.5 * halves[1]).backward()
+    torch.manual_seed(5)
+    metrics = other.update(batch, augmented=augmented)
+    assert metrics["critic_loss"] == pytest.approx((0.5 * halves[0] + 0.5 * halves[1]).item(), rel=1e-4)
+    expected = agent.encoder.convolutions[0].weight.grad
+    torch.testing.assert_close(twin.encoder.convolutions[0].weight.grad, expected, rtol=1e-3, atol=1e-5)
+
+
 def test_inverse_dynamics_learns_what_it_is_shown(agent, batch):
     sac, first = SAC(agent, 2, SACConfig()), inverse_dynamics_loss_on(agent, batch).item()
     for _ in range(100):

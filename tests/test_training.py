@@ -7,6 +7,8 @@ import signal
 import threading
 from pathlib import Path
 
+import gymnasium as gym
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,9 @@ SAC_TINY = TrainingConfig(
     save_seconds=0.0,
     recording="inline",
 )
+STRONG = ("random_convolution", "random_overlay", "color_jitter")
+SVEA_TINY = dataclasses.replace(SAC_TINY, augmentations=STRONG, weak_augmentation="random_shift")
+STATE_TINY = dataclasses.replace(SAC_TINY, critic="state", augmentations=("random_overlay",))
 CLONE_TINY = TrainingConfig(
     recipe="clone",
     expert=ExpertConfig(steps=40, random_steps=20, batch_size=8, hidden=8),
@@ -60,7 +65,7 @@ def evaluate(act, episodes, video):
 def run_training(folder: Path, config: TrainingConfig, resume: bool = False, stop_after: int | None = None):
     """Train an agent in `folder`; with `stop_after` episodes, ask it to stop as Ctrl-C would."""
     torch.manual_seed(0)
-    agent = make_agent(critic=config.recipe == "sac")
+    agent = make_agent(critic=config.recipe == "sac" and config.critic == "pixels")
     torch.manual_seed(0)
     phases = make_phases(agent, make_gradient_env, config, 0, folder)
     if stop_after is not None:
@@ -99,7 +104,9 @@ def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("config", [SAC_TINY, CLONE_TINY], ids=["sac", "clone"])
+@pytest.mark.parametrize(
+    "config", [SAC_TINY, SVEA_TINY, STATE_TINY, CLONE_TINY], ids=["sac", "svea", "state critic", "clone"]
+)
 @pytest.mark.parametrize("episodes", [1, 3, 5])
 def test_an_interrupted_run_ends_where_an_unbroken_one_does(tmp_path, config, episodes):
     run_training(tmp_path / "unbroken", config)
@@ -111,7 +118,7 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_does(tmp_path, config, ep
     assert lines(tmp_path / "broken") == lines(tmp_path / "unbroken")
 
 
-@pytest.mark.parametrize("config", [CLONE_TINY, SAC_TINY])
+@pytest.mark.parametrize("config", [CLONE_TINY, SAC_TINY, STATE_TINY], ids=["clone", "sac", "state critic"])
 def test_a_second_process_changes_nothing_but_the_time(tmp_path, config):
     for name in ("inline", "process"):
         run_training(tmp_path / name, dataclasses.replace(config, recording=name))
@@ -177,10 +184,46 @@ def test_the_death_of_the_simulator_is_told():
     stepper.close()
 
 
+def test_a_critic_on_state_needs_an_environment_that_tells_it(tmp_path):
+    class Silent(gym.Wrapper):
+        def reset(self, **settings):
+            return self.env.reset(**settings)[0], {}
+
+    with pytest.raises(ValueError, match=r"tells its state in info\['state'\]; this one does not"):
+        make_phases(make_agent(critic=False), lambda kind: Silent(make_gradient_env(kind)), STATE_TINY, 0, tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"augmentations": ("color_jitter",)}, {"critic": "state"}])
+def test_what_is_of_one_recipe_is_refused_with_the_other(change):
+    with pytest.raises(ValueError, match=r"augmentations and critic are of recipe sac"):
+        dataclasses.replace(CLONE_TINY, **change)
+
+
+def test_a_clone_is_overlaid_with_pictures_from_a_folder(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    iio.imwrite(tmp_path / "pictures" / "a.png", np.full((9, 7, 3), 200, np.uint8))
+    clone = dataclasses.replace(CLONE_TINY.clone, augmentations=("random_overlay",))
+    config = dataclasses.replace(CLONE_TINY, clone=clone, overlay_pictures=tmp_path / "pictures")
+    run_training(tmp_path / "run", config)
+    with pytest.raises(FileNotFoundError, match="no pictures"):
+        run_training(tmp_path / "other", dataclasses.replace(config, overlay_pictures=tmp_path / "run"))
+
+
 @pytest.mark.slow
-def test_soft_actor_critic_from_pixels_learns(tmp_path):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"weak_augmentation": "random_shift"},
+        *({"augmentations": (name,)} for name in STRONG),
+        {"critic": "state"},
+        {"critic": "state", "augmentations": STRONG, "weak_augmentation": "random_shift"},
+    ],
+    ids=str,
+)
+def test_soft_actor_critic_from_pixels_learns(tmp_path, change):
     config = dataclasses.replace(
-        SAC_TINY, steps=2_000, random_steps=200, batch_size=32, save_seconds=60.0, sac=SACConfig(discount=0.9)
+        SAC_TINY, steps=2_000, random_steps=200, batch_size=32, save_seconds=60.0, sac=SACConfig(discount=0.9), **change
     )
     before = mean_return(make_agent())
     after = mean_return(run_training(tmp_path, config))

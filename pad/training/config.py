@@ -1,8 +1,10 @@
 """Settings of a training run, beside those of agent and environment."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from pad.augmentations import StrongAugmentation, WeakAugmentation
 from pad.cloning import CloneConfig
 from pad.expert import ExpertConfig
 from pad.precision import Precision
@@ -24,6 +26,16 @@ class TrainingConfig:
     replay_capacity: int | None = None
     """Frames that are kept (recipe sac). Default: all of the run. Once frames are overwritten, a resumed run is no
     longer exactly the unbroken one."""
+    weak_augmentation: WeakAugmentation = "random_crop"
+    """How each observation moves before anything learns from it."""
+    augmentations: tuple[StrongAugmentation, ...] = ()
+    """Strong augmentations (recipe sac): Q learns from clean and augmented observations alike, towards the value of the
+    clean ones (SVEA, Hansen et al., 2021). With critic state it is the actor that sees both."""
+    overlay_pictures: Path | None = None
+    """Folder of pictures for random_overlay, with any recipe. Default: generated ones."""
+    critic: Literal["pixels", "state"] = "pixels"
+    """What the critic sees (recipe sac). state: the simulator's state, though the actor sees pixels (Pinto et al.,
+    2017)."""
     self_supervise_every: int = 2
     """Critic updates between self-supervised updates (recipe sac)."""
     sac: SACConfig = field(default_factory=SACConfig)
@@ -45,5 +57,7 @@ class TrainingConfig:
         for name in ("steps", "batch_size", "self_supervise_every", "evaluations", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.recipe == "clone" and (self.augmentations or self.critic == "state"):
+            raise ValueError("augmentations and critic are of recipe sac; those of a clone are clone.augmentations")
         if self.replay_capacity is not None and self.replay_capacity < 10_000:
             raise ValueError(f"replay_capacity must be at least 10000 frames, got {self.replay_capacity}")

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 
 from pad.agent import Agent
-from pad.augmentations import augment_transitions, random_crop
+from pad.asymmetric import AsymmetricSAC
+from pad.augmentations import StrongAugmentation, StrongAugmentations, WeakAugmentation, weakly_augmented
 from pad.cloning import Cloning
 from pad.expert import Expert, ExpertConfig
+from pad.pictures import load_pictures
 from pad.replay_buffer import ReplayBuffer
 from pad.sac import SAC
 from pad.seeding import training_seed
@@ -77,10 +79,18 @@ def make_phases(agent: Agent, make_env: MakeEnv, config: TrainingConfig, seed: i
 
 def _pixel_sac(agent: Agent, make_env: MakeEnv, config: TrainingConfig, seed: int, folder: Path) -> "SACPhase":
     capacity = config.replay_capacity or _slots(config.steps)
-    replay = _image_replay(agent, capacity, folder, seed)
-    learner = PixelLearner(agent, config)
     stepper = make_stepper(make_env, "pixels", own_process=config.recording == "process")
+    state_size = None if config.critic == "pixels" else _state_size(stepper, seed)
+    extras = {} if state_size is None else {"state": state_size, "next_state": state_size}
+    replay, learner = _image_replay(agent, capacity, folder, seed, **extras), PixelLearner(agent, config, state_size)
     return SACPhase("sac", agent, stepper, learner, replay, config.steps, config.random_steps, seed, trains_agent=True)
+
+
+def _state_size(stepper: Stepper, seed: int) -> int:
+    stepper.reset(training_seed(seed, 0))
+    if stepper.state is None:
+        raise ValueError("critic state needs an environment that tells its state in info['state']; this one does not")
+    return len(stepper.state)
 
 
 def _expert_sac(expert: Expert, env: gym.Env, config: TrainingConfig, seed: int, folder: Path) -> "SACPhase":
@@ -130,18 +140,35 @@ class StateLearner:
 
 
 class PixelLearner:
-    """Soft actor-critic and self-supervision of the agent, on the same random crops (Hansen et al., 2021)."""
+    """Soft actor-critic and self-supervision of the agent, on the same random crops (Hansen et al., 2021).
 
-    def __init__(self, agent: Agent, config: TrainingConfig) -> None:
+    Args:
+        state_size: of the simulator's state where the critic sees it; None where it sees what the actor sees.
+    """
+
+    def __init__(self, agent: Agent, config: TrainingConfig, state_size: int | None = None) -> None:
         self._agent, self._config, self._updates = agent, config, 0
-        self._sac = SAC(agent, agent.action_size, config.sac, config.precision)
+        self._sac: SAC | AsymmetricSAC
+        if state_size is None:
+            self._sac = SAC(agent, agent.action_size, config.sac, config.precision)
+        else:
+            self._sac = AsymmetricSAC(agent, state_size, config.sac, config.precision)
+        self._strong = strong_augmentations(agent, config, config.augmentations)
 
     def update(self, replay: ReplayBuffer) -> Metrics:
-        batch = cropped(replay.sample(self._config.batch_size, self._agent.device), self._agent)
-        has_head = self._agent.inverse_dynamics is not None
-        metrics = self._sac.update(batch, has_head and self._updates % self._config.self_supervise_every == 0)
+        whole, agent, weak = replay.sample(self._config.batch_size, self._agent.device), self._agent, self._weak
+        batch = moved(whole, agent, weak)
+        augmented = None
+        if self._strong.names:
+            augmented = weakly_augmented(self._strong.observations(whole.obs), agent.config.encoder.crop_size, weak)
+        supervise = agent.inverse_dynamics is not None and self._updates % self._config.self_supervise_every == 0
+        metrics = self._sac.update(batch, supervise, augmented)
         self._updates += 1
         return metrics
+
+    @property
+    def _weak(self) -> WeakAugmentation:
+        return self._config.weak_augmentation
 
     def state_dict(self) -> dict[str, Any]:
         return {"sac": self._sac.state_dict(), "updates": self._updates}
@@ -151,10 +178,24 @@ class PixelLearner:
         self._updates = state["updates"]
 
 
-def cropped(batch: Batch, agent: Agent) -> Batch:
-    """The batch with each observation, and each next one, under a random crop of its own."""
-    size = agent.config.encoder.crop_size
-    return replace(batch, obs=random_crop(batch.obs, size), next_obs=random_crop(batch.next_obs, size))
+def moved(batch: Batch, agent: Agent, kind: WeakAugmentation) -> Batch:
+    """The batch with each observation, and each next one, under a weak augmentation of its own."""
+    obs, next_obs = (weakly_augmented(i, agent.config.encoder.crop_size, kind) for i in (batch.obs, batch.next_obs))
+    return replace(batch, obs=obs, next_obs=next_obs)
+
+
+def strong_augmentations(
+    agent: Agent, config: TrainingConfig, names: tuple[StrongAugmentation, ...]
+) -> StrongAugmentations:
+    """Those of a recipe, with the pictures that they need.
+
+    Raises:
+        FileNotFoundError: when there are no pictures in their folder.
+    """
+    pictures = None
+    if config.overlay_pictures is not None and "random_overlay" in names:
+        pictures = load_pictures(config.overlay_pictures, *agent.obs_shape[1:])
+    return StrongAugmentations(names, agent.frame_channels, pictures)
 
 
 class SACPhase:
@@ -185,6 +226,7 @@ class SACPhase:
 
     def run_episode(self, advance: Advance) -> Metrics:
         obs = self._env.reset(training_seed(self._seed, self._episode))
+        state = self._env.state
         self._replay.begin(obs)
         metrics: Metrics = {}
         episode_return, over = 0.0, False
@@ -195,7 +237,12 @@ class SACPhase:
             if self.done > max(self._random_steps, 1):
                 metrics |= self._learner.update(self._replay)
             obs, reward, terminated, truncated = self._env.finish()
-            self._replay.append(action, reward, terminated, obs)
+            next_state = self._env.state
+            extras = {}
+            if self._replay.extras and state is not None and next_state is not None:
+                extras = {"state": state, "next_state": next_state}
+            self._replay.append(action, reward, terminated, obs, **extras)
+            state = next_state
             over = terminated or truncated
             episode_return += reward
             advance(1)
@@ -268,6 +315,10 @@ class ClonePhase:
         config = training.clone
         self.total, self.done = config.updates, 0
         self._agent, self._expert, self._config, self._seed = agent, expert, config, seed
+        self._weak, self._strong = (
+            training.weak_augmentation,
+            strong_augmentations(agent, training, config.augmentations),
+        )
         self._recorder = Recorder(make_env, own_process=training.recording == "process")
         self._cloning = Cloning(agent, state_size, config, training.precision)
         # The files grow only as they fill, so the bound need not be tight.
@@ -291,7 +342,7 @@ class ClonePhase:
         metrics = {"student_return" if recording.by_student else "expert_return": recording.episode_return}
         while self.done < self._updates_due(self._episode):
             batch = self._replay.sample(self._config.batch_size, self._agent.device)
-            metrics |= self._cloning.update(cropped(self._augmented(batch), self._agent))
+            metrics |= self._cloning.update(moved(self._augmented(batch), self._agent, self._weak))
             self.done += 1
             advance(1)
         return metrics
@@ -305,8 +356,7 @@ class ClonePhase:
         return self._recorder.begin(driver, self._expert, plan)
 
     def _augmented(self, batch: Batch) -> Batch:
-        names, share = self._config.augmentations, self._config.augmented_share
-        obs, next_obs = augment_transitions(batch.obs, batch.next_obs, names, share, self._agent.frame_channels)
+        obs, next_obs = self._strong.transitions(batch.obs, batch.next_obs, self._config.augmented_share)
         return replace(batch, obs=obs, next_obs=next_obs)
 
     def _updates_due(self, episodes: int) -> int:

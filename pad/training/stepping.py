@@ -19,6 +19,8 @@ class Stepper(Protocol):
     """One environment whose step has a beginning and an end."""
 
     action_shape: tuple[int, ...]
+    state: np.ndarray | None
+    """The simulator's, after the last reset or step; None where the environment does not tell it."""
 
     def reset(self, seed: int) -> np.ndarray:
         """The first observation of an episode."""
@@ -48,15 +50,19 @@ class InlineStepper:
     def __init__(self, env: gym.Env) -> None:
         self._env, self._action = env, np.zeros(0)
         self.action_shape = env.action_space.shape or ()
+        self.state: np.ndarray | None = None
 
     def reset(self, seed: int) -> np.ndarray:
-        return self._env.reset(seed=seed)[0]
+        obs, info = self._env.reset(seed=seed)
+        self.state = _copied(info.get("state"))
+        return obs
 
     def begin(self, action: np.ndarray) -> None:
         self._action = action
 
     def finish(self) -> tuple[np.ndarray, float, bool, bool]:
-        obs, reward, terminated, truncated, _ = self._env.step(self._action)
+        obs, reward, terminated, truncated, info = self._env.step(self._action)
+        self.state = _copied(info.get("state"))
         return obs, float(reward), terminated, truncated
 
     def close(self) -> None:
@@ -72,10 +78,13 @@ class ProcessStepper:
                 [lambda: make_env(observation)], context="spawn", autoreset_mode=AutoresetMode.DISABLED
             )
         self.action_shape = self._envs.single_action_space.shape or ()
+        self.state: np.ndarray | None = None
 
     def reset(self, seed: int) -> np.ndarray:
         with _death_told():
-            return np.array(self._envs.reset(seed=[seed])[0][0])
+            obs, info = self._envs.reset(seed=[seed])
+        self.state = _copied(info["state"][0]) if "state" in info else None
+        return np.array(obs[0])
 
     def begin(self, action: np.ndarray) -> None:
         with _death_told():
@@ -83,12 +92,17 @@ class ProcessStepper:
 
     def finish(self) -> tuple[np.ndarray, float, bool, bool]:
         with _death_told():
-            obs, reward, terminated, truncated, _ = self._envs.step_wait()
+            obs, reward, terminated, truncated, info = self._envs.step_wait()
+        self.state = _copied(info["state"][0]) if "state" in info else None
         return np.array(obs[0]), float(reward[0]), bool(terminated[0]), bool(truncated[0])
 
     def close(self) -> None:
         with suppress(Exception):
             self._envs.close(terminate=True)
+
+
+def _copied(state: Any) -> np.ndarray | None:
+    return None if state is None else np.array(state, np.float32)
 
 
 class _death_told:  # noqa: N801  # used like a function

@@ -1,0 +1,76 @@
+"""A critic on state beside an actor on pixels."""
+
+import dataclasses
+from copy import deepcopy
+
+import pytest
+import torch
+from conftest import make_agent
+
+from pad.asymmetric import AsymmetricSAC
+from pad.sac import SACConfig
+
+
+@pytest.fixture
+def privileged(batch):
+    """The batch, with states."""
+    generator = torch.Generator().manual_seed(1)
+    states = torch.randn(2, 8, 4, generator=generator)
+    return dataclasses.replace(batch, extras={"state": states[0], "next_state": states[1]})
+
+
+def moved(module, before) -> set[str]:
+    return {name.split(".")[0] for name, value in module.state_dict().items() if not value.equal(before[name])}
+
+
+def snapshot(module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def test_the_actor_trains_the_encoder_and_the_critic_does_not(privileged):
+    agent = make_agent(critic=False)
+    sac = AsymmetricSAC(agent, 4, SACConfig(actor_every=2))
+    before = snapshot(agent)
+    sac.update(privileged)
+    assert moved(agent, before) == {"encoder", "control", "actor"}
+    before = snapshot(agent)
+    assert "actor_loss" not in sac.update(privileged)
+    assert not moved(agent, before)
+    assert "inverse_dynamics_loss" in sac.update(privileged, self_supervise=True)
+    assert moved(agent, before) == {"encoder", "control", "actor", "inverse_dynamics"}
+
+
+def test_the_critic_learns_the_value_from_the_state_alone(privileged):
+    sac = AsymmetricSAC(make_agent(critic=False), 4, SACConfig(discount=0.0))
+    first = sac.update(privileged)["critic_loss"]
+    for _ in range(100):
+        last = sac.update(privileged)["critic_loss"]
+    assert last < first / 4
+
+
+def test_the_actor_learns_on_augmented_observations_too(privileged):
+    plain, both = (AsymmetricSAC(make_agent(critic=False), 4, SACConfig()) for _ in range(2))
+    both.critic.load_state_dict(plain.critic.state_dict())
+    seen = []
+    for sac in (plain, both):
+        torch.manual_seed(0)
+        sac.agent.encoder.register_forward_hook(lambda _, images, __: seen.append(len(images[0])))
+        sac.update(privileged, augmented=None if sac is plain else 255 - privileged.obs)
+    assert seen == [8, 8, 8, 16]
+
+
+def test_a_restored_learner_goes_on_as_if_never_stopped(privileged):
+    def learner(seed):
+        torch.manual_seed(seed)
+        return AsymmetricSAC(make_agent(seed, critic=False), 4, SACConfig())
+
+    unbroken, other = learner(0), learner(1)
+    unbroken.update(privileged)
+    other.agent.load_state_dict(unbroken.agent.state_dict())
+    other.load_state_dict(deepcopy(unbroken.state_dict()))
+    for sac in (unbroken, other):
+        torch.manual_seed(7)
+        for _ in range(3):
+            sac.update(privileged)
+    for name, value in unbroken.agent.state_dict().items():
+        assert value.equal(other.agent.state_dict()[name]), name

@@ -1,0 +1,38 @@
+"""Pictures from a folder."""
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+from pad.pictures import load_pictures
+
+
+def write(path, color, shape=(6, 9)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    iio.imwrite(path, np.broadcast_to(np.array(color, np.uint8), (*shape, len(color))))
+
+
+def test_pictures_of_any_size_and_depth_are_scaled_to_one(tmp_path):
+    write(tmp_path / "b.png", (0, 200, 0))
+    write(tmp_path / "a.jpg", (200, 0, 0), (40, 30))
+    write(tmp_path / "below" / "c.png", (0, 0, 250, 255))
+    (tmp_path / "notes.txt").write_text("no picture")
+    pictures = load_pictures(tmp_path, 16, 12)
+    assert pictures.shape == (3, 3, 16, 12)
+    assert pictures.dtype == torch.uint8
+    np.testing.assert_allclose(pictures.float().mean((2, 3)), [[200, 0, 0], [0, 200, 0], [0, 0, 250]], atol=4)
+
+
+def test_of_very_many_pictures_evenly_chosen_ones_are_read(tmp_path):
+    for number in range(10):
+        write(tmp_path / f"{number}.png", (20 * number,) * 3)
+    assert load_pictures(tmp_path, 4, 4, most=5)[:, 0, 0, 0].tolist() == [0, 40, 80, 120, 160]
+
+
+def test_a_folder_without_pictures_and_a_broken_picture_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"no pictures .* in {tmp_path}"):
+        load_pictures(tmp_path, 8, 8)
+    (tmp_path / "broken.png").write_text("not at all")
+    with pytest.raises(ValueError, match="broken.png is no picture"):
+        load_pictures(tmp_path, 8, 8)
