@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -6,6 +7,7 @@ from conftest import SMALL  # noqa: F401  # puts the scripts' settings under the
 
 import envs
 from pad import settings
+from pad.augmentations import StrongAugmentation
 from pad.deployment import AdaptationConfig
 
 ROOT = Path(__file__).parents[1]
@@ -69,3 +71,15 @@ def test_the_shipped_agents_say_how_they_were_made():
         about = yaml.safe_load(path.read_text())["about"]
         assert {"command", "recipe", "seed", "training_minutes"} <= set(about)
         assert (path.parent / "metrics.jsonl").is_file()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_valid(path):
+    read(path)
+
+
+def test_each_recipe_is_another_one():
+    recipes = [read(path) for path in (ROOT / "configs" / "recipes").glob("*.yaml")]
+    assert len({str((config.env, config.training)) for config in recipes}) == len(recipes)
+    assert {name for config in recipes for name in config.training.augmentations} == set(get_args(StrongAugmentation))
+    assert {config.training.critic for config in recipes} == {"pixels", "state"}
