@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from pad.agent import Agent
+from pad.colors import ColorStatistics
 from pad.deployment import FrozenPolicy, Model, as_model
 from pad.evaluation import run_episode
 from pad.gate import Calibration
@@ -20,6 +21,8 @@ class _Recording:
         self._model, self._policy = model, FrozenPolicy(model)
         self.losses: list[float] = []
         self.channels: list[np.ndarray] = []
+        self.frames: list[np.ndarray] = []
+        """Newest ones of all episodes, of the first camera."""
 
     def reset(self) -> None:
         self.losses, self.channels = [], []
@@ -28,7 +31,11 @@ class _Recording:
         return self._policy.act(obs)
 
     def observe(self, obs: Any, action: Any, next_obs: Any) -> Metrics:
-        loss, channels = self._model.look(self._model.transition(obs, action, next_obs))
+        transition = self._model.transition(obs, action, next_obs)
+        loss, channels = self._model.look(transition)
+        camera = self._model.cameras[0]
+        newest = transition.next_obs.pictures[0][-camera.frame_channels :, ::4, ::4].float().cpu().numpy()
+        self.frames.append(255 * (newest - camera.low) / (camera.high - camera.low))
         self.losses.append(loss)
         self.channels.append(channels)
         return {}
@@ -46,4 +53,4 @@ def calibrate(policy: Agent | Model, env: gym.Env, seeds: Sequence[int]) -> Cali
         run_episode(env, recording, seed)
         losses.append(recording.losses)
         channels.append(np.array(recording.channels))
-    return Calibration.of(losses, channels)
+    return Calibration.of(losses, channels, ColorStatistics.of(recording.frames))

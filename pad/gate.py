@@ -8,6 +8,8 @@ from functools import cache
 
 import numpy as np
 
+from pad.colors import ColorStatistics
+
 WINDOW = 32
 """Decisions over which a measurement is averaged: one alone says little."""
 QUANTILE = 0.99
@@ -100,9 +102,16 @@ class Calibration:
     """In which it was measured."""
     features: FeatureRange | None = None
     """None where only the loss was measured."""
+    colors: ColorStatistics | None = None
+    """Of the newest frames."""
 
     @classmethod
-    def of(cls, episodes: Sequence[Sequence[float]], features: Sequence[np.ndarray] | None = None) -> "Calibration":
+    def of(
+        cls,
+        episodes: Sequence[Sequence[float]],
+        features: Sequence[np.ndarray] | None = None,
+        colors: ColorStatistics | None = None,
+    ) -> "Calibration":
         """From the losses of some episodes, decision by decision, and their features.
 
         Raises:
@@ -113,7 +122,7 @@ class Calibration:
             raise ValueError(f"a calibration needs at least {FEWEST} decisions, got {decisions}")
         mean = float(np.mean([loss for losses in episodes for loss in losses]))
         found = None if features is None else FeatureRange.of(features)
-        return cls(mean, usual(episodes), len(episodes), found)
+        return cls(mean, usual(episodes), len(episodes), found, colors)
 
 
 class RunningAverage:

@@ -14,10 +14,18 @@ import torch
 import envs
 from pad.agent import Agent
 from pad.checkpoint import load_checkpoint
-from pad.deployment import AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy, PerturbedPolicy
+from pad.deployment import (
+    AdaptationConfig,
+    AdaptivePolicy,
+    ColorMatchedPolicy,
+    FrozenPolicy,
+    MeasuredPolicy,
+    PerturbedPolicy,
+)
 from pad.evaluation import Episode, run_episode
 from pad.memory import keep_pages
 from pad.seeding import episode_seed
+from pad.types import Policy
 
 
 @dataclass(frozen=True)
@@ -33,12 +41,19 @@ class Arm:
     device: str = "cpu"
     record: int = 0
     """How many of the first episodes keep their pictures."""
+    matched: bool = False
+    """A frozen policy behind colours that match those of training, in place of adapting: a control."""
     drifts: tuple[tuple[float, ...], ...] | None = None
     """Of each episode of an adapting arm: a frozen policy is moved at random by as much, in place of adapting."""
 
     @property
     def name(self) -> str:
-        """What this policy does beside the others: frozen, adapted, or null (moved at random as far as the adapted)."""
+        """What this policy does beside the others: frozen, adapted, or a control.
+
+        null is moved at random as far as the adapted one, matched sees colours as those of training.
+        """
+        if self.matched:
+            return "matched"
         if self.drifts is not None:
             return "null"
         return "frozen" if self.adaptation is None else "adapted"
@@ -90,7 +105,7 @@ def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
     torch.set_num_threads(1)
     keep_pages()
     env, episodes = _env(arm.env), []
-    policy = None if arm.drifts else _policy(arm)
+    policy: Policy | None = None if arm.drifts else _policy(arm)
     for number in numbers:
         record = number < arm.record
         policy = _perturbed(arm, number) if arm.drifts else policy
@@ -99,8 +114,10 @@ def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
     return episodes
 
 
-def _policy(arm: Arm) -> FrozenPolicy | AdaptivePolicy:
+def _policy(arm: Arm) -> FrozenPolicy | AdaptivePolicy | ColorMatchedPolicy:
     agent = _agent(arm.checkpoint, arm.device)
+    if arm.matched:
+        return ColorMatchedPolicy(agent)
     if arm.adaptation is None:
         return FrozenPolicy(agent)
     return AdaptivePolicy(agent, arm.adaptation, arm.seed)

@@ -23,6 +23,9 @@ from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
 from pad.evaluation import Interval, compare
 from pad.tracking import progress_bar, say
 
+MATCHED = "matched_colors"
+"""The control that learns nothing."""
+
 
 @dataclass(frozen=True)
 class ScreenConfig:
@@ -39,6 +42,8 @@ class ScreenConfig:
     """Which episodes; the reported ones have seed 0."""
     paper: bool = True
     """Also the authors' settings, which cost most of the time."""
+    matched: bool = True
+    """Also a control that learns nothing: colours are given the mean and covariance of those in training."""
     workers: int = field(default_factory=default_workers)
     output: Path = Path("results/screening.json")
 
@@ -49,11 +54,11 @@ class ScreenConfig:
 
 def main() -> None:
     config = cli.parse(ScreenConfig, sys.argv[1:])
-    candidates = read_candidates(config.candidates, config.paper)
+    candidates = read_candidates(config.candidates, config.paper, config.matched)
     cells = [
         (checkpoint, shift, name) for checkpoint in config.checkpoints for shift in config.shift for name in candidates
     ]
-    arms = [make_arm(config, checkpoint, shift, candidates[name]) for checkpoint, shift, name in cells]
+    arms = [make_arm(config, checkpoint, shift, name, candidates[name]) for checkpoint, shift, name in cells]
     check(arms)
     episodes: list[list[Any]] = [[] for _ in arms]
     with progress_bar("screening", config.episodes * len(arms), 0, "episodes") as bar:
@@ -67,7 +72,7 @@ def main() -> None:
         if name == "frozen":
             continue
         comparison = compare(met[checkpoint, shift, "frozen"], met[checkpoint, shift, name])
-        adaptation = settings.to_dict(candidates[name])
+        adaptation = settings.to_dict(candidates[name]) if name != MATCHED else {}
         rows.append({"checkpoint": checkpoint, "shift": shift, "candidate": name, "settings": adaptation,
                      **dataclasses.asdict(comparison)})  # fmt: skip
     record = {"command": f"python {' '.join(sys.argv)}", "hardware": hardware(), "episodes": config.episodes,
@@ -86,8 +91,8 @@ def check(arms: list[Arm]) -> None:
             AdaptivePolicy(load_checkpoint(arm.checkpoint).agent, arm.adaptation)
 
 
-def read_candidates(folder: Path, paper: bool) -> dict[str, AdaptationConfig | None]:
-    """Frozen, the authors' settings if asked for, and every file of the folder.
+def read_candidates(folder: Path, paper: bool, matched: bool) -> dict[str, AdaptationConfig | None]:
+    """Frozen, the authors' settings and the control of colours if asked for, and every file of the folder.
 
     Raises:
         FileNotFoundError: when there is no such folder.
@@ -95,13 +100,14 @@ def read_candidates(folder: Path, paper: bool) -> dict[str, AdaptationConfig | N
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
     found = {path.stem: settings.read_yaml(AdaptationConfig, path) for path in sorted(folder.glob("*.yaml"))}
-    return {"frozen": None, **({"paper": ADAPTATIONS["paper"]} if paper else {}), **found}
+    controls = {MATCHED: None} if matched else {}
+    return {"frozen": None, **controls, **({"paper": ADAPTATIONS["paper"]} if paper else {}), **found}
 
 
-def make_arm(config: ScreenConfig, checkpoint: str, shift: str, adaptation: AdaptationConfig | None) -> Arm:
+def make_arm(config: ScreenConfig, checkpoint: str, shift: str, name: str, adaptation: AdaptationConfig | None) -> Arm:
     env = settings.from_dict(envs.EnvConfig, load_checkpoint(checkpoint).env, "env")
     env = dataclasses.replace(env, shift=shift, shift_data=None, shift_split="validation")
-    return Arm(checkpoint, env, adaptation, config.seed, config.episodes)
+    return Arm(checkpoint, env, adaptation, config.seed, config.episodes, matched=name == MATCHED)
 
 
 def format_screening(rows: list[dict[str, Any]]) -> str:

@@ -9,9 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {
-    "pad": ["types", "settings", "seeding", "memory", "precision", "gate", "losses", "windows", "augmentations",
-            "encoder", "networks", "objectives", "replay_buffer", "agent", "sac", "asymmetric", "pictures",
-            "cloning", "expert", "checkpoint", "tracking", "old_gym", "deployment", "evaluation",
+    "pad": ["types", "settings", "seeding", "memory", "precision", "colors", "gate", "losses", "windows",
+            "augmentations", "encoder", "networks", "objectives", "replay_buffer", "agent", "sac", "asymmetric",
+            "pictures", "cloning", "expert", "checkpoint", "tracking", "old_gym", "deployment", "evaluation",
             "calibration", "video", "training"],
     "envs": ["gradient", "opengl", "tasks", "appearance", "graphics", "renderer", "shifts", "dm_control_env"],
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 import warnings
 from collections import Counter, deque
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -324,45 +323,6 @@ class AdaptivePolicy:
         if self._background is not None:
             figures |= self._background.report()
         return {**figures, **{f"guards/{reason}": float(count) for reason, count in self.counts.items()}}
-
-
-class PerturbedPolicy:
-    """A frozen policy whose weights are moved at random as far as adaptation moved them: the same motion, no signal.
-
-    Args:
-        drifts: distance from the trained weights at each decision of an episode, as a share of their norm.
-        seed: of the direction, which is the same for the whole episode.
-    """
-
-    def __init__(self, policy: Agent | Model, config: AdaptationConfig, drifts: Sequence[float], seed: int) -> None:
-        self._model = as_model(policy).copy()
-        self._parameters = list(self._model.moving(config).values())
-        self._trained = [parameter.detach().clone() for parameter in self._parameters]
-        generator = torch.Generator().manual_seed(seed)
-        directions = [torch.randn(home.shape, generator=generator).to(home.device) for home in self._trained]
-        length = sum(float(direction.square().sum()) for direction in directions) ** 0.5
-        norm = sum(float(home.square().sum()) for home in self._trained) ** 0.5
-        self._directions = [direction * norm / length for direction in directions]
-        self._drifts = list(drifts)
-        self.reset()
-
-    def reset(self) -> None:
-        """A new episode begins."""
-        self._step = 0
-
-    @torch.no_grad()
-    def act(self, obs: Observation) -> Any:
-        """The most likely action of the perturbed weights."""
-        drift = self._drifts[min(self._step - 1, len(self._drifts) - 1)] if self._drifts and self._step else 0.0
-        self._step += 1
-        for parameter, home, direction in zip(self._parameters, self._trained, self._directions, strict=True):
-            parameter.data = home if drift == 0 else home + drift * direction
-        seen = self._model.see(obs)
-        return self._model.act(self._model.encode(seen), seen)
-
-    def observe(self, obs: Observation, action: Any, next_obs: Observation) -> Metrics:
-        """Nothing is learned."""
-        return {}
 
 
 class MeasuredPolicy:
