@@ -1,0 +1,141 @@
+"""The agents that ship: listed, shown, made again; and settings screened on them."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import yaml
+from test_commands import ROOT, TINY, call
+
+from pad import checkpoint
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """With a run that has been trained and shipped into a zoo of its own, and evaluated there."""
+    folder = tmp_path_factory.mktemp("zoo")
+    (folder / "tiny.yaml").write_text(TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        patch.setattr(checkpoint, "ZOO", folder / "zoo")
+        import ship
+        import zoo
+
+        patch.setattr(zoo, "ZOO", folder / "zoo")
+        patch.setattr(ship, "ZOO", folder / "zoo")
+        assert call("train.py --config tiny.yaml --run runs/tiny --seed 3", folder).returncode == 0
+        assert (
+            call("ship.py runs/tiny tiny 'python scripts/train.py --config tiny.yaml --seed 3'", folder).returncode == 0
+        )
+        shutil.copytree(folder / "zoo" / "tiny", folder / "zoo" / "fresh")
+        command = (
+            "eval.py --checkpoint tiny --adapt --adaptation unguarded --shift none color_hard --episodes 2 --workers 1"
+        )
+        result = call(f"{command} --output zoo/tiny/evaluation.json", folder)
+        assert result.returncode == 0, result.stderr
+        yield folder
+
+
+def test_the_list_names_every_agent_with_its_returns(folder):
+    result = call("zoo.py list", folder)
+    assert result.returncode == 0
+    header, fresh, tiny, *_ = result.stdout.splitlines()
+    assert header.split()[:5] == ["name", "seed", "recipe", "minutes", "MB"]
+    assert fresh.split()[:3] == ["fresh", "3", "clone"]
+    assert fresh.count("-") == 5
+    cells = json.loads((folder / "zoo" / "tiny" / "evaluation.json").read_text())["shifts"]
+    for shift in ("none", "color_hard"):
+        comparison = cells[shift]["comparison"]
+        assert f"{comparison['frozen']['mean']:.0f} > {comparison['adapted']['mean']:.0f}" in tiny
+
+
+def test_one_agent_is_shown_with_how_it_was_made(folder):
+    shown = call("zoo.py show tiny", folder).stdout
+    assert "command: python scripts/train.py --config tiny.yaml --seed 3" in shown
+    assert "2 episodes of seed 0, unguarded" in shown
+    assert "color_hard:" in shown
+    assert "not evaluated yet" in call("zoo.py show fresh", folder).stdout
+
+
+def test_every_shipped_agent_trains_again_with_its_own_settings():
+    for path in (ROOT / "pad" / "zoo").glob("*/training.yaml"):
+        from train import TrainConfig
+
+        from pad import settings
+
+        trained, shipped = (
+            settings.read_yaml(TrainConfig, path),
+            yaml.safe_load((path.parent / "config.yaml").read_text()),
+        )
+        assert trained.env.task == shipped["env"]["task"]
+        assert trained.seed == shipped["about"]["seed"]
+        assert dataclasses.asdict(trained.agent)["hidden"] == shipped["agent"]["hidden"]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("zoo.py", "zoo.py takes list, or show and a name; got nothing"),
+        ("zoo.py show nobody", "shipped: fresh, tiny"),
+        ("reproduce.py nobody", "shipped: fresh, tiny"),
+        ("reproduce.py fresh --only evaluation", "fresh has no evaluation.json to compare with"),
+        ("reproduce.py tiny --only dreams", "invalid choice"),
+    ],
+)
+def test_bad_input_gets_one_line(folder, command, message):
+    result = call(command, folder)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def in_this_process(monkeypatch, folder):
+    """Commands that a command starts run here too, in the zoo of this test."""
+    import reproduce
+
+    def run(command):
+        result = call(" ".join(command), folder)
+        assert result.returncode == 0, result.stderr
+
+    monkeypatch.setattr(reproduce, "call", run)
+
+
+@pytest.mark.slow
+def test_an_agent_made_again_is_the_same_on_the_same_machine(folder, monkeypatch):
+    in_this_process(monkeypatch, folder)
+    result = call("reproduce.py tiny", folder)
+    assert result.returncode == 0, result.stderr
+    made, shipped = ((folder / place / "metrics.jsonl").read_text() for place in ("runs/reproduced/tiny", "zoo/tiny"))
+    assert made == shipped
+    assert [line.split()[0] for line in result.stdout.splitlines()[-2:]] == ["none", "color_hard"]
+    again = call("reproduce.py tiny --only training", folder)  # goes on with a run that is there: nothing is left
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_shipped_agent_evaluated_again_has_the_same_returns(folder, monkeypatch):
+    in_this_process(monkeypatch, folder)
+    assert call("reproduce.py tiny --only evaluation --workers 1", folder).returncode == 0
+    before, after = (
+        json.loads((folder / path).read_text())["shifts"]
+        for path in ("zoo/tiny/evaluation.json", "runs/reproduced/tiny.json")
+    )
+    assert after["color_hard"]["comparison"] == before["color_hard"]["comparison"]
+
+
+def test_settings_are_screened_beside_controls_on_the_same_episodes(folder):
+    (folder / "candidates").mkdir()
+    guards = "guards: {gate: null, gate_features: null, trial: null, action_jump: null}"
+    (folder / "candidates" / "color.yaml").write_text(guards)
+    (folder / "candidates" / "shuffled.yaml").write_text(f"objectives: [shuffled_actions]\n{guards}")
+    command = (
+        "screen.py --checkpoints tiny --candidates candidates --shift color_hard --episodes 2 --no-paper --workers 1"
+    )
+    result = call(f"{command} --output screening.json", folder)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((folder / "screening.json").read_text())["rows"]
+    assert {row["candidate"] for row in rows} == {"matched_colors", "color", "shuffled"}
+    assert len({row["frozen"]["mean"] for row in rows}) == 1
+    assert "| matched_colors |" in result.stdout
+    without = call(f"{command} --no-matched --output screening.json", folder)
+    assert "matched_colors" not in without.stdout
