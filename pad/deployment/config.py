@@ -16,16 +16,17 @@ class GuardConfig:
 
     frames: bool = True
     """Act on the last valid observation in place of one that no working camera sends, and learn from neither."""
-    gate: float | None = 1.0
-    """When to learn: only while the running self-supervised loss exceeds this many times the usual one of training."""
     gate_features: float | None = 1.0
-    """And only while the features' running distance from those of training exceeds this many times the usual one."""
-    trial: int | None = 3
+    """When to learn: only while the features' running distance from those of training exceeds this many times the usual
+    one."""
+    gate: float | None = None
+    """And only while the running self-supervised loss exceeds this many times the usual one of training."""
+    trial: int | None = 2
     """What to accept: new weights are tried beside those in use, on each transition before they learn from it, and
     taken over only if they have inferred the actions of the last so many better."""
     action_jump: float | None = 0.5
     """And only if their actions differ by no more than this on average (root mean square; actions span -1 to 1)."""
-    drift: float | None = 0.5
+    drift: float | None = 1.0
     """How far: largest distance from the trained weights, as a share of these weights' norm."""
     pull: float = 0.0
     """Share of the distance from the trained weights that each update gives back."""
