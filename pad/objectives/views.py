@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pad.encoder import Encoder, Projection, stride_of
 from pad.precision import Precision, autocast
-from pad.types import Actions, Crops, Indices, Projected, Sources, Vectors
+from pad.types import Actions, Crops, Images, Indices, Projected, Sources, Vectors
 from pad.windows import SharedEncoding, Windows
 
 
@@ -59,7 +59,7 @@ class Views:
         """The windows themselves."""
         return self.windows.cut(self.images)
 
-    def encode(self, images: Crops) -> Tensor:
+    def encode(self, images: Images) -> Tensor:
         """Feature maps of other images than the windows."""
         with autocast(self.precision, self.device):
             return self.networks.encoder(images)
