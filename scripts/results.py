@@ -45,12 +45,17 @@ def main() -> None:
     evaluations = [record for record in records if not {"rows", "blocks", "points"} & set(record)]
     if evaluations:
         put(Path("README.md"), make_table(evaluations), "--check" in arguments)
-    rows = [row for record in records for row in record.get("rows", [])]
-    screened, measured = ([row for row in rows if key in row] for key in ("candidate", "ours_ms"))
-    if screened:
-        put(Path("docs/adaptation.md"), format_screening(screened), "--check" in arguments)
+    screened = [record for record in records if "candidate" in record.get("rows", [{}])[0]]
+    if screened:  # a table each: they met different episodes
+        put(Path("docs/adaptation.md"), "\n\n".join(map(format_screened, screened)), "--check" in arguments)
+    measured = [row for record in records for row in record.get("rows", []) if "ours_ms" in row]
     if measured:
         put(Path("docs/speed.md"), format_rows([Row(**row) for row in measured]), "--check" in arguments)
+
+
+def format_screened(record: dict[str, Any]) -> str:
+    """Table of one screening, below the command that made it."""
+    return f"`{record['command']}`\n\n{format_screening(record['rows'])}"
 
 
 def format_latency(record: dict[str, Any]) -> str:
