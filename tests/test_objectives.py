@@ -199,6 +199,12 @@ def test_a_head_is_fitted_to_a_trained_agent_and_travels_with_its_checkpoint(tmp
         fit_agent_heads(loaded, episodes, (name,), quick)
 
 
+def test_a_contrast_of_pictures_that_are_seen_once_is_nothing(agent):
+    loss = agent.objective("contrastive")(make_views(agent, count=3, pictures=3))
+    assert loss.item() == 0
+    loss.backward()
+
+
 def test_an_objective_that_a_policy_lacks_is_refused_before_it_acts():
     def adapting(*names):
         return AdaptivePolicy(make_agent(), AdaptationConfig(objectives=names, guards=NO_GUARDS))

@@ -163,7 +163,7 @@ def _held_out_loss(model: Model, watched: list[Transition], name: AgentHead, con
     """Average over a few batches."""
     measured = AdaptationConfig(batch_size=config.batch_size, crop_grid="pixel", objectives=(name,))
     generator = torch.Generator().manual_seed(0)
-    picks = [torch.randint(len(watched), (config.batch_size,), generator=generator) for _ in range(8)]
+    picks = [_picks(len(watched), measured, generator) for _ in range(8)]
     return float(np.mean([model.loss(watched, pick, measured, generator).item() for pick in picks]))
 
 
@@ -203,8 +203,7 @@ def _fit(
     within = [parameter.detach().clone() for parameter in encoder]
     with progress_bar("fitting the head", config.updates, 0, "updates") as bar:
         for update in range(1, config.updates + 1):
-            picks = torch.randint(len(transitions), (config.batch_size,), generator=generator)
-            loss = model.loss(transitions, picks, learning, generator)
+            loss = model.loss(transitions, _picks(len(transitions), learning, generator), learning, generator)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -226,6 +225,12 @@ def _fit(
             bar.update(1)
     for parameter, flag in zip(model.network.parameters(), flags, strict=True):
         parameter.requires_grad_(flag)
+
+
+def _picks(count: int, config: AdaptationConfig, generator: torch.Generator) -> Tensor:
+    """Transitions for a batch; a contrast needs each of them twice."""
+    times = 2 if "contrastive" in config.objectives else 1
+    return torch.randint(count, (config.batch_size // times,), generator=generator).repeat(times)
 
 
 @torch.no_grad()

@@ -23,7 +23,10 @@ class Contrastive(Objective):
         self.bilinear = nn.Linear(features, features, bias=False)
 
     def loss(self, views: Views) -> Scalar:
+        """Zero where fewer than two pictures are seen through two windows each: there is nothing to tell apart."""
         projected = views.projected(self.branch, self.projection)
         query, key = (projected[number.to(views.device)] for number in views.pairs())
+        if len(query) < 2:
+            return 0 * projected.sum()
         logits = self.bilinear(query) @ key.detach().T
         return F.cross_entropy(logits, torch.arange(len(logits), device=views.device))
