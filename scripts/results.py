@@ -3,7 +3,7 @@
     python scripts/results.py results/*.json
     python scripts/results.py --check results/*.json
 
-Evaluations (scripts/eval.py --adapt --output) go to README.md, screenings (scripts/screen.py) to
+Evaluations (scripts/eval.py --adapt --output) go to README.md and docs/results.md, screenings (scripts/screen.py) to
 docs/adaptation.md, measurements (scripts/bench.py) to docs/speed.md, latencies (scripts/latency.py) to
 docs/deploy.md; the points of scripts/soak.py are in no table. A table replaces what stands
 between a document's markers, so that no number in it is typed by hand. --check changes nothing and
@@ -18,6 +18,7 @@ from typing import Any
 import cli
 from bench import Row, format_rows
 from latency import Block, LatencyConfig, format_blocks
+from published import PUBLISHED, SHIFTS, TASKS, published
 from screen import format_screening
 
 from pad import settings
@@ -44,7 +45,9 @@ def main() -> None:
         put(Path("docs/deploy.md"), "\n\n".join(deployed), "--check" in arguments)
     evaluations = [record for record in records if not {"rows", "blocks", "points"} & set(record)]
     if evaluations:
-        put(Path("README.md"), make_table(evaluations), "--check" in arguments)
+        put(Path("README.md"), make_summary(evaluations), "--check" in arguments)
+        both = f"{compare_with_published(evaluations)}\n\n{make_table(evaluations)}"
+        put(Path("docs/results.md"), both, "--check" in arguments)
     screened = [record for record in records if "candidate" in record.get("rows", [{}])[0]]
     if screened:  # a table each: they met different episodes
         put(Path("docs/adaptation.md"), "\n\n".join(map(format_screened, screened)), "--check" in arguments)
@@ -109,6 +112,59 @@ def put(document: Path, table: str, check: bool) -> None:
         cli.write_text(document, fresh)
     elif fresh != text:
         raise cli.BadInput(f"{document} does not say what the files say; run scripts/results.py without --check")
+
+
+def default_cells(records: list[dict[str, Any]]) -> dict[tuple[str, str], tuple[str, Comparison]]:
+    """Of evaluations of the default setting: by agent and shift the task, and how both arms did."""
+    return {
+        (record["settings"]["checkpoint"], shift): (
+            record["env"]["task"], settings.from_dict(Comparison, cell["comparison"], f"{shift}.comparison")
+        )
+        for record in records
+        if record["settings"]["adaptation"] == "default"
+        for shift, cell in shifts_of(record).items()
+    }  # fmt: skip
+
+
+def make_summary(records: list[dict[str, Any]]) -> str:
+    """Markdown table of the default setting: a row for each agent, a column for each shift."""
+    cells = default_cells(records)
+    agents, shifts = (list(dict.fromkeys(key[index] for key in cells)) for index in (0, 1))
+    lines = [f"| agent | {' | '.join(shifts)} |", "|---" * (len(shifts) + 1) + "|"]
+    for agent in agents:
+        texts = []
+        for shift in shifts:
+            comparison = cells[agent, shift][1] if (agent, shift) in cells else None
+            texts.append("" if comparison is None else (
+                f"{comparison.frozen.mean:.0f} → {comparison.adapted.mean:.0f} ({comparison.difference.format('+')})"
+            ))  # fmt: skip
+        lines.append(f"| {agent} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def compare_with_published(records: list[dict[str, Any]]) -> str:
+    """Markdown table of the default setting beside published returns: a row for each task, and their mean."""
+    cells = default_cells(records)
+    columns = [(shift, who) for shift in SHIFTS for who in ("frozen", "adapted", *PUBLISHED)]
+    found: dict[str, list[float | None]] = {}
+    for task in TASKS:
+        ours = {shift: [c for (_, met), (of, c) in cells.items() if (met, of) == (shift, task)] for shift in SHIFTS}
+        if not all(ours.values()):
+            continue
+        row: list[float | None] = []
+        for shift, who in columns:
+            if who in PUBLISHED:
+                row.append(published(who, shift, task))
+            else:
+                means = [getattr(comparison, who).mean for comparison in ours[shift]]
+                row.append(sum(means) / len(means))
+        found[task] = row
+    whole = [[value for value in column if value is not None] for column in zip(*found.values(), strict=True)]
+    found[f"mean of {len(found)}"] = [sum(column) / len(column) if column else None for column in whole]
+    lines = [f"| task | {' | '.join(f'{shift}, {who}' for shift, who in columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in found.items():
+        lines.append(f"| {name} | {' | '.join('–' if value is None else f'{value:.0f}' for value in row)} |")
+    return "\n".join(lines)
 
 
 def make_table(records: list[dict[str, Any]]) -> str:
