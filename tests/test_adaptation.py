@@ -47,7 +47,10 @@ def moved(agent, before) -> set[str]:
     return {name for name, value in agent.state_dict().items() if not value.equal(before[name])}
 
 
-@pytest.mark.parametrize("config", [COLOR, CONVOLUTIONS, dataclasses.replace(CONVOLUTIONS, optimizer="sgd")])
+AFFINE = dataclasses.replace(CONVOLUTIONS, moves="affine")
+
+
+@pytest.mark.parametrize("config", [COLOR, AFFINE, CONVOLUTIONS, dataclasses.replace(CONVOLUTIONS, optimizer="sgd")])
 def test_adaptation_moves_the_encoder_and_nothing_else(agent, transition, config):
     policy = AdaptivePolicy(agent, config)
     before = fingerprint(policy.model.agent)
@@ -318,3 +321,9 @@ def test_a_frame_that_cannot_be_read_ends_no_run_even_as_the_first_of_an_episode
     assert (policy.act(obs[:, 1:]) == expected).all()
     policy.observe(obs[:, 1:], action, next_obs)
     assert policy.counts["frames_shape"] == 1
+
+
+def test_affine_moves_biases_alone_of_as_many_layers_as_are_asked_for(agent):
+    names = AdaptivePolicy(agent, dataclasses.replace(AFFINE, layers=1)).parameter_names
+    assert names == ["encoder.convolutions.0.bias"]
+    assert len(AdaptivePolicy(agent, AFFINE).parameter_names) == 2

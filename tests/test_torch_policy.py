@@ -405,3 +405,16 @@ def test_more_layers_than_the_encoder_has_cannot_move():
     policy, _ = make()
     with pytest.raises(ValueError, match="layers must be at most 3 for this policy, got 4"):
         AdaptivePolicy(policy, dataclasses.replace(CONVOLUTIONS, layers=4))
+
+
+def test_affine_moves_biases_and_scales_of_normalisation():
+    policy, _ = make()
+    names = AdaptivePolicy(policy, dataclasses.replace(CONVOLUTIONS, moves="affine")).parameter_names
+    assert names == ["encoder.0.bias", "encoder.2.bias", "encoder.3.weight", "encoder.3.bias"]
+
+
+def test_affine_needs_something_to_move():
+    encoder = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU())
+    policy = TorchPolicy(encoder, lambda features, _: features, CAMERAS["CHW_uint8"], BOX)
+    with pytest.raises(ValueError, match="neither biases nor normalisation that could move"):
+        AdaptivePolicy(policy, dataclasses.replace(CONVOLUTIONS, moves="affine"))

@@ -7,7 +7,7 @@ from typing import Literal
 from pad.objectives import ObjectiveName
 from pad.precision import Precision
 
-Moves = Literal["color", "convolutions", "convolutions_and_head"]
+Moves = Literal["color", "affine", "convolutions", "convolutions_and_head"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class AdaptationConfig:
 
     moves: Moves = "color"
     """What may learn. color: a matrix and an offset over the colours of each frame, before the convolutions.
-    convolutions: those that all heads share. convolutions_and_head: these and the self-supervised head and branch,
+    affine: the shared convolutions' biases, in a policy of yours those of all layers and the scales of normalisation
+    (Tent, Wang et al., 2021). convolutions: those that all heads share. convolutions_and_head: these and the self-supervised head and branch,
     as the authors have it."""
     layers: int | None = None
     """With convolutions: only this many of the shared ones, from the first. Default: all."""
@@ -96,9 +97,10 @@ class AdaptationConfig:
             raise ValueError(f"objectives must be one or more different ones, got {self.objectives}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if self.layers is not None and (self.moves != "convolutions" or self.layers < 1):
+        if self.layers is not None and (self.moves not in ("convolutions", "affine") or self.layers < 1):
             raise ValueError(
-                f"layers must be at least 1 and goes with moves=convolutions, got {self.layers} with {self.moves}"
+                f"layers must be at least 1 and goes with moves=convolutions or affine, got {self.layers} with "
+                f"{self.moves}"
             )
 
 

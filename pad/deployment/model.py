@@ -180,6 +180,7 @@ class AgentModel(Model):
         convolutions = tuple(f"encoder.convolutions.{index}." for index in range(layers))
         prefixes: dict[Moves, tuple[str, ...]] = {
             "color": ("encoder.color_",),
+            "affine": tuple(f"{convolution}bias" for convolution in convolutions),
             "convolutions": convolutions,
             "convolutions_and_head": (
                 *convolutions,

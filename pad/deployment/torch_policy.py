@@ -63,7 +63,8 @@ class TorchPolicy(Model):
     """A policy of yours: the encoder, which adaptation may move, and the rest, which it never does.
 
     With `moves="color"` a colour transform before the encoder moves, with `convolutions` the layers of the encoder,
-    whatever they are, or the first `layers` of those that have weights, in the order in which they were declared.
+    whatever they are, or the first `layers` of those that have weights, in the order in which they were declared; with
+    `affine` their biases and the scales of normalisation alone.
 
     Args:
         encoder: pictures (batch, channels, height, width), float, to features of any shape; where there are several
@@ -154,6 +155,12 @@ class TorchPolicy(Model):
         if layers > len(holders):
             raise ValueError(f"layers must be at most {len(holders)} for this policy, got {layers}")
         prefixes = [f"encoder.{holder}." if holder else "encoder." for holder in holders[:layers]]
+        if config.moves == "affine":
+            # Scales and shifts have one dimension, whatever their layers call them.
+            affine = [n for n, p in named.items() if n.startswith(tuple(prefixes)) and p.dim() == 1]
+            if not affine:
+                raise ValueError("this policy's encoder has neither biases nor normalisation that could move")
+            return {name: named[name] for name in affine if named[name].is_floating_point()}
         if config.moves == "convolutions_and_head":
             prefixes.append("head.")
         return {n: p for n, p in named.items() if n.startswith(tuple(prefixes)) and p.is_floating_point()}
