@@ -62,8 +62,8 @@ class AdaptationConfig:
     moves: Moves = "color"
     """What may learn. color: a matrix and an offset over the colours of each frame, before the convolutions.
     affine: the shared convolutions' biases, in a policy of yours those of all layers and the scales of normalisation
-    (Tent, Wang et al., 2021). convolutions: those that all heads share. convolutions_and_head: these and the self-supervised head and branch,
-    as the authors have it."""
+    (Tent, Wang et al., 2021). convolutions: those that all heads share. convolutions_and_head: these and the
+    self-supervised head and branch, as the authors have it."""
     layers: int | None = None
     """With convolutions: only this many of the shared ones, from the first. Default: all."""
     objectives: tuple[ObjectiveName, ...] = ("inverse_dynamics",)
