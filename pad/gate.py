@@ -4,7 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -55,8 +55,12 @@ class FeatureRange:
 
     def distance(self, channels: np.ndarray) -> float:
         """Squared distance of one observation's channels from the mean, about 1 where they were measured."""
-        offset = np.array(self.whitening) @ (_reduced(channels) - np.array(self.mean))
-        return float(np.mean(np.square(offset)))
+        mean, whitening = self._arrays
+        return float(np.mean(np.square(whitening @ (_reduced(channels) - mean))))
+
+    @cached_property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(self.mean), np.array(self.whitening)
 
 
 def _reduced(channels: np.ndarray) -> np.ndarray:
@@ -161,7 +165,9 @@ class Gate:
         if feature_factor is not None and calibration.features is None:
             raise ValueError("the calibration holds no features: scripts/calibrate.py CHECKPOINT measures them")
         self._features = None if feature_factor is None else calibration.features
-        self._usual_loss = [-math.inf if factor is None else factor * value for value in calibration.usual_loss]
+        self.needs_loss = factor is not None
+        """Whether the loss counts at all."""
+        self._usual_loss = [(factor or 0.0) * value for value in calibration.usual_loss]
         distances = () if self._features is None else self._features.usual_distance
         self._usual_distance = [(feature_factor or 0.0) * value for value in distances]
         self._loss, self._distance = RunningAverage(), RunningAverage()
@@ -171,15 +177,16 @@ class Gate:
         self._loss.reset()
         self._distance.reset()
 
-    def is_open(self, loss: float, channels: np.ndarray | None = None) -> bool:
-        """Whether to learn, given the newest transition's loss, and its features where they count.
+    def is_open(self, loss: float | None, channels: np.ndarray | None = None) -> bool:
+        """Whether to learn, given the newest transition's loss and its features, where they count.
 
         What is no number keeps it shut and leaves no trace.
         """
         distance = 0.0 if self._features is None or channels is None else self._features.distance(channels)
+        loss = 0.0 if loss is None or not self.needs_loss else loss
         if not math.isfinite(loss) or not math.isfinite(distance):
             return False
         phase = bisect_right(PHASES, self._loss.count) - 1
-        confused = self._loss.add(loss) > self._usual_loss[phase]
-        unlike = self._distance.add(distance) > self._usual_distance[phase] if self._features is not None else True
-        return confused and unlike
+        running_loss, running_distance = self._loss.add(loss), self._distance.add(distance)
+        confused = not self.needs_loss or running_loss > self._usual_loss[phase]
+        return confused and (self._features is None or running_distance > self._usual_distance[phase])

@@ -432,3 +432,12 @@ def test_restoring_lets_a_policy_that_had_given_up_learn_again(agent):
     assert policy.report()["given_up"] == 1
     policy.restore()
     assert [policy.observe(*transition)["updates"] for transition in transitions(3)] == [1, 1, 1]
+
+
+def test_behind_a_shut_gate_of_features_not_even_the_loss_is_computed(agent, monkeypatch):
+    agent.calibration = calibrate(agent, make_gradient_env(steps=30), range(4))
+    policy = AdaptivePolicy(agent, guarded(gate_features=1e9))
+    model = policy.model
+    monkeypatch.setattr(model, "loss_between", lambda *_: pytest.fail("computed"))
+    for transition in transitions(4):
+        assert policy.observe(*transition) == {"updates": 0, "drift": 0.0, "guards/gate": 1}

@@ -142,13 +142,16 @@ class Learner:
     def _learn_guarded(self, transition: Transition) -> Metrics:
         if self._gate is None and self._trial is None and self.config.guards.explosion is None:
             return self._learn()
-        before, after = (self.features.of(seen, self.weights) for seen in (transition.obs, transition.next_obs))
-        loss = self._loss_between(before, transition, after)
+        gate, after = self._gate, self.features.of(transition.next_obs, self.weights)
+        if gate is not None and not gate.needs_loss and not gate.is_open(None, self.model.channels(after)):
+            self.counts["gate"] += 1
+            return {"updates": 0}
+        loss = self._loss_between(self.features.of(transition.obs, self.weights), transition, after)
         measured: Metrics = {"self_supervised_loss": loss, "updates": 0}
         if not math.isfinite(loss):
             self._fail("not_finite")
             return measured
-        if self._gate is not None and not self._gate.is_open(loss, self.model.channels(after)):
+        if gate is not None and gate.needs_loss and not gate.is_open(loss, self.model.channels(after)):
             self.counts["gate"] += 1
             return measured
         if self._is_worse_than_trained(transition, loss):
