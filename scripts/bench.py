@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from dm_control import suite
 from episodes import Arm, default_workers, hardware, run_arms
+from timing import Row, format_rows, measure
 
 import envs
 from pad import settings
@@ -65,20 +66,6 @@ class BenchConfig:
     def __post_init__(self) -> None:
         if not self.parts or self.seconds <= 0 or self.threads < 1:
             raise ValueError(f"parts, seconds and threads must be positive, got {self}")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison; times in milliseconds."""
-
-    name: str
-    reference_ms: float | None
-    ours_ms: float
-    ratio: float | None
-    """Median over turns of reference by ours; its quartiles are the spread."""
-    spread: tuple[float, float] | None
-    repeats: int
-    note: str = ""
 
 
 Case = tuple[str, Callable[[], object] | None, Callable[[], object]]
@@ -130,38 +117,6 @@ def run_parts(config: BenchConfig, device: torch.device) -> Iterator[Row]:
                     bar.set_postfix_str(name)
                     yield measure(name, reference, ours, config.seconds, device)
             bar.update(1)
-
-
-def measure(
-    name: str,
-    reference: Callable[[], object] | None,
-    ours: Callable[[], object],
-    seconds: float,
-    device: torch.device,
-    note: str = "",
-) -> Row:
-    """Both take turns until the time is over."""
-    sides = [ours] if reference is None else [reference, ours]
-    for side in sides:  # the first call compiles and fills caches
-        timed(side, device)
-    times: list[list[float]] = []
-    until = time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < until:
-        times.append([timed(side, device) for side in sides])
-    medians = [statistics.median(column) * 1e3 for column in zip(*times, strict=True)]
-    if reference is None:
-        return Row(name, None, medians[0], None, None, len(times), note)
-    ratios = [before / after for before, after in times]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return Row(name, medians[0], medians[1], middle, (low, high), len(times), note)
-
-
-def timed(call: Callable[[], object], device: torch.device) -> float:
-    started = time.perf_counter()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
 
 
 def make_agent(network: str, device: torch.device, critic: bool = False) -> Agent:
@@ -378,17 +333,6 @@ def worker_rows(device: str) -> Iterator[Row]:
         note = f"{3600 / each:.0f} episodes an hour, {alone / each:.2f} times one worker's"
         yield Row(f"adapting episodes, {workers} worker(s)", None, each * 1e3, None, None, count, note)
         workers *= 2
-
-
-def format_rows(rows: list[Row]) -> str:
-    """Markdown."""
-    lines = ["| what | reference, ms | ours, ms | ratio | quartiles | repeats |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        reference = "" if row.reference_ms is None else f"{row.reference_ms:.3g}"
-        ratio = row.note if row.ratio is None else f"{row.ratio:.1f}x"
-        spread = "" if row.spread is None else f"{row.spread[0]:.1f} to {row.spread[1]:.1f}"
-        lines.append(f"| {row.name} | {reference} | {row.ours_ms:.3g} | {ratio} | {spread} | {row.repeats} |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

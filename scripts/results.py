@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import cli
-from bench import Row, format_rows
 from latency import Block, LatencyConfig, format_blocks
 from published import PUBLISHED, SHIFTS, TASKS, published
 from screen import format_screening
+from timing import Row, format_rows
 
 from pad import settings
 from pad.evaluation import Comparison
