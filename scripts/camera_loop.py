@@ -22,7 +22,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -267,6 +267,23 @@ class Frame:
     """Applied in the step that led here."""
 
 
+class Recent:
+    """The newest of many values: a loop may run for ever."""
+
+    def __init__(self, most: int = 50_000) -> None:
+        self._values: deque[float] = deque(maxlen=most)
+        self.count = 0
+        """Of all that ever were."""
+
+    def add(self, *values: float) -> None:
+        self._values.extend(values)
+        self.count += len(values)
+
+    def since(self, count: int) -> list[float]:
+        """Those after the first so many, as far as they are still there."""
+        return list(self._values)[max(0, count - self.count + len(self._values)) :]
+
+
 class Loop:
     """Acts on the newest frame, and learns from those that follow each other."""
 
@@ -276,7 +293,9 @@ class Loop:
         self._newest = -1
         self.totals: dict[str, Any] = {}
         self.counts: Counter[str] = Counter()
-        self.act_ms, self.round_trips_ms, self.acted_at = list[float](), list[float](), list[float]()
+        self.act_ms, self.round_trips_ms, self.acted_at = Recent(), Recent(), Recent()
+        self.began: float | None = None
+        """When it first acted."""
 
     def turn(self, timeout: float) -> None:
         """Take what has arrived, and answer the newest frame, if there is one."""
@@ -288,7 +307,7 @@ class Loop:
             if header["kind"] != "frame" or message.array is None:
                 continue
             try:
-                self.round_trips_ms += header.get("round_trips_ms", [])
+                self.round_trips_ms.add(*map(float, header.get("round_trips_ms", [])))
                 frame = Frame(int(header["seq"]), int(header["episode"]), message.array,
                               np.asarray(header["action"], np.float32))  # fmt: skip
             except (KeyError, TypeError, ValueError) as error:
@@ -310,9 +329,10 @@ class Loop:
             follows = False
         started = time.perf_counter()
         action = self._policy.act(frame.obs)
-        self.act_ms.append(1e3 * (time.perf_counter() - started))
+        self.act_ms.add(1e3 * (time.perf_counter() - started))
         self._link.send({"kind": "action", "seq": frame.seq, "action": np.asarray(action).tolist()}, always=True)
-        self.acted_at.append(time.monotonic())
+        self.acted_at.add(time.monotonic())
+        self.began = self.began or time.monotonic()
         if follows and last is not None:
             self.counts["transitions"] += 1
             self._policy.observe(last.obs, frame.action, frame.obs)
@@ -329,13 +349,13 @@ class Loop:
     ) -> dict[str, Any]:
         """Figures of the answers, and of the round trips, after the first so many; the counts are of the whole run."""
         report = self._policy.report()
-        stamps = self.acted_at[since[0] :]
+        stamps = self.acted_at.since(since[0])
         span = stamps[-1] - stamps[0] if len(stamps) > 1 else 0.0
         return {
             "control_hz": round((len(stamps) - 1) / span, 2) if span else 0.0,
-            "act_ms": quantiles(self.act_ms[since[0] :]),
-            "round_trip_ms": quantiles(self.round_trips_ms[since[1] :]),
-            "frames": {"received": self.counts["received"], "acted_on": len(self.act_ms), "late": self.counts["late"],
+            "act_ms": quantiles(self.act_ms.since(since[0])),
+            "round_trip_ms": quantiles(self.round_trips_ms.since(since[1])),
+            "frames": {"received": self.counts["received"], "acted_on": self.act_ms.count, "late": self.counts["late"],
                        "skipped": self.counts["skipped"], "lost": self.lost},
             "transitions": self.counts["transitions"],
             "gaps": self.counts["gaps"],
@@ -373,7 +393,7 @@ def run_policy(config: LoopConfig) -> dict[str, Any]:
             interrupted = True
         except KeyboardInterrupt:
             interrupted = True
-        seconds = loop.acted_at[-1] - loop.acted_at[0] if loop.acted_at else 0.0
+        seconds = loop.acted_at.since(0)[-1] - loop.began if loop.began is not None else 0.0
         return {"interrupted": interrupted, "seconds": round(seconds, 2), **loop.summary(seconds=seconds),
                 "robot": loop.totals.get("counts", {}), "returns": loop.totals.get("returns", [])}  # fmt: skip
 
@@ -396,7 +416,7 @@ def drive(loop: Loop, policy: AdaptivePolicy, config: LoopConfig) -> None:
             figures = loop.summary(reported, updates, now - reported_at)
             say(f"{now - begun:.0f} s: {'; '.join(lines(figures))}")
             reported_at, updates = now, policy.report()["updates"]
-            reported = (len(loop.act_ms), len(loop.round_trips_ms))
+            reported = (loop.act_ms.count, loop.round_trips_ms.count)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
+from camera_loop import Recent  # noqa: E402
 from hostile import FAULTS, spoil  # noqa: E402
 from wire import MAX_HEADER, Closed, Decoder, Link, Malformed, encode  # noqa: E402
 
@@ -226,3 +227,13 @@ def test_bad_flags_are_refused_in_one_line(flags, message):
     assert process.returncode == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_of_a_loop_that_runs_for_ever_only_the_newest_figures_are_kept():
+    recent = Recent(most=10)
+    for value in range(25):
+        recent.add(float(value))
+    assert recent.count == 25
+    assert recent.since(0) == [float(value) for value in range(15, 25)]
+    assert recent.since(23) == [23.0, 24.0]
+    assert recent.since(25) == []
