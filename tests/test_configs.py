@@ -58,7 +58,11 @@ def test_a_config_holds_differences_from_the_defaults_and_their_reason():
         assert path.read_text().startswith("# "), path
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "adaptation").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    sorted(p for f in ("adaptation", "objectives") for p in (ROOT / "configs" / f).glob("*.yaml")),
+    ids=lambda path: path.stem,
+)
 def test_adaptation_settings_are_valid(path):
     settings.read_yaml(AdaptationConfig, path)
 
