@@ -307,6 +307,7 @@ def adaptations() -> dict[str, AdaptationConfig | None]:
     return {
         "frozen": None,
         "adapting (default)": default,
+        "adapting (light)": ADAPTATIONS["light"],
         "adapting (paper)": ADAPTATIONS["paper"],
         "adapting (paper, crops at every stride)": dataclasses.replace(ADAPTATIONS["paper"], crop_grid="stride"),
     }

@@ -49,7 +49,7 @@ class EvalConfig:
     """With --adapt: also run a frozen policy whose weights are moved at random by as much as adaptation moved them, to
     tell what the same motion does without the signal."""
     adaptation: str = "default"
-    """Settings of the adapting policy: default, unguarded, paper, or a YAML file. The flags below change single
+    """Settings of the adapting policy: default, light, unguarded, paper, or a YAML file. The flags below change single
     ones."""
     adapter: Annotated[AdaptationConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=AdaptationConfig)
     shift_data: str | None = None

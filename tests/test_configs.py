@@ -60,7 +60,7 @@ def test_a_config_holds_differences_from_the_defaults_and_their_reason():
 
 @pytest.mark.parametrize(
     "path",
-    sorted(p for f in ("adaptation", "objectives") for p in (ROOT / "configs" / f).glob("*.yaml")),
+    sorted(p for f in ("adaptation", "objectives", "cost") for p in (ROOT / "configs" / f).glob("*.yaml")),
     ids=lambda path: path.stem,
 )
 def test_adaptation_settings_are_valid(path):
