@@ -1,6 +1,8 @@
 """Packages point one way: scripts join pad and envs, and those two have never met."""
 
 import ast
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +62,11 @@ def test_every_module_has_its_place():
 def test_the_environments_need_no_torch():
     code = "import envs, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_every_package_is_installed():
+    (listed,) = re.findall(r"^packages = (\[.*\])$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    found = {
+        ".".join(path.parent.relative_to(ROOT).parts) for top in LAYERS for path in (ROOT / top).rglob("__init__.py")
+    }
+    assert set(json.loads(listed)) == found
