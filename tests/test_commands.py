@@ -191,7 +191,7 @@ BAD = {
     "eval.py --checkpoint runs/tiny --shift fog": "unknown shift 'fog'; known: none",
     "eval.py --checkpoint runs/tiny --episodes 0": "at least 1",
     "eval.py --checkpoint runs/tiny --episodes many": "many",
-    "eval.py --checkpoint runs/tiny --adaptation best": "unknown adaptation 'best'; known: default, light, unguarded, paper",
+    "eval.py --checkpoint runs/tiny --adaptation best": "known: default, light, unguarded, paper",
     "eval.py --checkpoint runs/tiny --adaptation no.yaml": "no config file no.yaml",
     "eval.py --checkpoint runs/tiny --adapt --learning-rate -1": "learning_rate must be positive, got -1",
     "eval.py --checkpoint runs/tiny --shift color_hard --shift-data empty": "no color_hard.pt in empty",
