@@ -22,7 +22,7 @@ class EnvConfig:
     """What differs from the training environment: none, color_easy, color_hard, video_easy or video_hard."""
     shift_data: str | None = None
     """Folder in the published benchmark's layout (color_easy.pt, video_easy/*.mp4, ...). Default: our own data."""
-    shift_split: Literal["test", "validation"] = "test"
+    shift_split: Literal["test", "validation", "training"] = "test"
     """Which of our own colours and backgrounds: those that are reported, or those that settings are chosen on."""
     action_repeat: int | None = None
     """Simulator steps per decision. Default: the paper's for its nine tasks, else 4."""

@@ -107,6 +107,8 @@ def random_overlay(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
     """
     clips, time, colors, height, width = frames.shape
     margin = 2 * (time - 1)
+    if pictures is not None and pictures.shape[1] != colors:
+        raise ValueError(f"pictures to overlay have {pictures.shape[1]} colours, the frames {colors}")
     if pictures is None:
         picture = _random_pictures(clips, colors, height + margin, width + margin)
     else:

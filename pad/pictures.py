@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import imageio.v3 as iio
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -25,10 +26,19 @@ def load_pictures(folder: Path, height: int, width: int, most: int = 2_000) -> I
     pictures = torch.empty(len(chosen), 3, height, width, dtype=torch.uint8)
     for number, path in enumerate(chosen):
         try:
-            pixels = iio.imread(path, mode="RGB")
+            pixels = torch.from_numpy(_read(path)).permute(2, 0, 1)[None]
         except Exception as error:  # whatever a codec says
             raise ValueError(f"{path} is no picture: {(str(error).strip() or repr(error)).splitlines()[0]}") from error
-        unit = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
-        scaled = F.interpolate(unit, (height, width), mode="bilinear", antialias=True)
+        scaled = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
         pictures[number] = scaled[0].round().clamp(0, 255).to(torch.uint8)
     return pictures
+
+
+def _read(path: Path) -> np.ndarray:
+    """The first picture of a file: float32 (height, width, 3), 0 to 255."""
+    pixels = np.asarray(iio.imread(path, index=0))
+    if pixels.dtype == np.uint8:
+        return np.asarray(iio.imread(path, index=0, mode="RGB"), np.float32)
+    # Sixteen bits: the reader's own conversion would cut them off.
+    colors = pixels[..., None].repeat(3, 2) if pixels.ndim == 2 else pixels[..., :3]
+    return colors.astype(np.float32) * (255 / np.iinfo(pixels.dtype).max)

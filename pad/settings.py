@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import os
 import re
 import typing
 from pathlib import Path
@@ -34,8 +35,8 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain containers, as YAML and JSON take them."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    """Plain containers, as YAML and JSON take them; paths become text."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=os.fspath))
 
 
 def from_dict(kind: type[T], values: Any, where: str = "") -> T:

@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import joblib
 import torch
 
 import envs
+from pad import settings
 from pad.agent import Agent
 from pad.checkpoint import load_checkpoint
 from pad.deployment import (
+    ADAPTATIONS,
     AdaptationConfig,
     AdaptivePolicy,
     ColorMatchedPolicy,
@@ -86,6 +89,18 @@ def _parts(arm: Arm) -> list[list[int]]:
 def default_workers() -> int:
     """One for each core that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shifts_of(record: dict[str, Any]) -> dict[str, Any]:
+    """What a file of scripts/eval.py holds for each shift."""
+    return record.get("shifts") or {record["settings"]["shift"][0]: record}
+
+
+def is_as_named(evaluation: dict[str, Any]) -> bool:
+    """Whether settings of an evaluation are those that their name stands for now, with no flag over them."""
+    known = ADAPTATIONS.get(evaluation["adaptation"])
+    adapter = evaluation.get("adapter")  # the oldest files have none
+    return known is None or adapter is None or settings.from_dict(AdaptationConfig, adapter, "adapter") == known
 
 
 def hardware() -> str:

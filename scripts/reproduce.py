@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 import cli
 import tyro
+from episodes import is_as_named, shifts_of
 from zoo import describe, format_returns, shipped
 
 from pad.checkpoint import find_checkpoint
@@ -44,15 +45,18 @@ def main() -> None:
     config = cli.parse(ReproduceConfig, sys.argv[1:])
     agent = describe(shipped(config.name))
     run = config.folder / config.name
+    if config.only != "training":
+        if not agent["shifts"]:
+            raise cli.BadInput(f"{config.name} has no evaluation.json to compare with: --only training trains it again")
+        if not is_as_named(agent["evaluation"]):
+            raise cli.BadInput(f"{config.name} was evaluated with other settings than their name stands for now")
     if config.only != "evaluation":
         train(shipped(config.name), run)
     if config.only != "training":
-        if not agent["shifts"]:
-            raise cli.BadInput(f"{config.name} has no evaluation.json to compare with")
         checkpoint = config.name if config.only == "evaluation" else str(run)
         output = config.folder / f"{config.name}.json"
         call(evaluation_command(agent, checkpoint, output, config))
-        print(format_both(agent["shifts"], json.loads(output.read_text())["shifts"]))
+        print(format_both(agent["shifts"], shifts_of(json.loads(output.read_text()))))
 
 
 def train(folder: Path, run: Path) -> None:
@@ -70,7 +74,10 @@ def evaluation_command(agent: dict[str, Any], checkpoint: str, output: Path, con
     command = ["eval.py", "--checkpoint", checkpoint, "--adapt", "--adaptation", done["adaptation"],
                "--shift", *agent["shifts"], "--seed", str(done["seed"]), "--episodes",
                str(config.episodes or done["episodes"]), "--wandb", "disabled", "--output", str(output)]  # fmt: skip
-    return command if config.workers is None else [*command, "--workers", str(config.workers)]
+    for name, value in (("shift-data", done.get("shift_data")), ("shift-split", done.get("shift_split")),
+                        ("quality", done.get("quality")), ("workers", config.workers)):  # fmt: skip
+        command += [] if value is None else [f"--{name}", str(value)]
+    return command
 
 
 def call(command: list[str]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import cli
+from episodes import is_as_named, shifts_of
 from latency import Block, LatencyConfig, format_blocks
 from published import PUBLISHED, SHIFTS, TASKS, published
 from screen import format_screening
@@ -187,11 +188,6 @@ def make_table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def shifts_of(record: dict[str, Any]) -> dict[str, Any]:
-    """What an evaluation file holds for each shift."""
-    return record.get("shifts") or {record["settings"]["shift"][0]: record}
-
-
 def read_record(path: Path) -> dict[str, Any]:
     """An evaluation file.
 
@@ -208,6 +204,8 @@ def read_record(path: Path) -> dict[str, Any]:
         cells = shifts_of(record).values()
     except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
         raise cli.BadInput(f"{path} is not an evaluation file: {error!r}") from error
+    if not missing and not is_as_named(record["settings"]):
+        raise cli.BadInput(f"{path} was measured with other settings than {record['settings']['adaptation']} has now")
     if missing:
         raise cli.BadInput(f"{path} is not an evaluation file: its settings lack {', '.join(sorted(missing))}")
     if not all("comparison" in cell for cell in cells):

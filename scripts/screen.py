@@ -19,7 +19,7 @@ from episodes import Arm, default_workers, hardware, run_arms
 import envs
 from pad import settings
 from pad.checkpoint import load_checkpoint
-from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
+from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy, ColorMatchedPolicy
 from pad.evaluation import Interval, compare
 from pad.tracking import progress_bar, say
 
@@ -89,6 +89,8 @@ def check(arms: list[Arm]) -> None:
     for arm in arms:
         if arm.adaptation is not None:
             AdaptivePolicy(load_checkpoint(arm.checkpoint).agent, arm.adaptation)
+        if arm.matched:
+            ColorMatchedPolicy(load_checkpoint(arm.checkpoint).agent)
 
 
 def read_candidates(folder: Path, paper: bool, matched: bool) -> dict[str, AdaptationConfig | None]:

@@ -5,6 +5,7 @@ python scripts/train.py --resume runs/cartpole_swingup_clone_s1
 """
 
 import dataclasses
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ from pad.memory import keep_pages
 from pad.precision import resolve
 from pad.seeding import episode_seed
 from pad.tracking import Tracker, TrackingConfig, say
-from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
+from pad.training import Interrupted, Phase, Run, TrainingConfig, make_phases, train
 from pad.types import Metrics
 from pad.video import write_video
 
@@ -57,6 +58,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.seed < 0 or self.threads < 1:
             raise ValueError(f"seed must be at least 0 and threads at least 1, got {self.seed} and {self.threads}")
+        if self.agent.heads:
+            raise ValueError("heads are not trained with an agent: scripts/fit_head.py --heads adds them afterwards")
 
     @property
     def name(self) -> str:
@@ -88,7 +91,13 @@ def main() -> None:
     agent = make_agent(config, pixels)
     if resume is None:
         cli.write_text(run.folder / "config.yaml", yaml.safe_dump(settings.to_dict(config), sort_keys=False))
-    start(run, config, agent, pixels, make_env, resume=resume is not None and _has_state(run))
+    try:
+        phases = make_phases(agent, make_env, config.training, config.seed, run.folder)
+    except Exception:
+        if resume is None:  # nothing has been trained there: the next try may begin anew
+            shutil.rmtree(run.folder)
+        raise
+    start(run, config, agent, pixels, make_env, phases, resume=resume is not None and _has_state(run))
 
 
 def make_agent(config: TrainConfig, pixels: gym.Env) -> Agent:
@@ -126,7 +135,13 @@ def read_resumed(folder: Path, arguments: list[str]) -> TrainConfig:
 
 
 def start(
-    run: Run, config: TrainConfig, agent: Agent, pixels: gym.Env, make_env: Callable[[str], gym.Env], resume: bool
+    run: Run,
+    config: TrainConfig,
+    agent: Agent,
+    pixels: gym.Env,
+    make_env: Callable[[str], gym.Env],
+    phases: list[Phase],
+    resume: bool,
 ) -> None:
     """Train; an interrupt saves and leaves with a line that says how to go on."""
     about = {"recipe": config.training.recipe, "seed": config.seed}
@@ -137,7 +152,6 @@ def start(
             say("measuring the self-supervised loss in the training environment, for the gate")
             agent.calibration = calibrate(agent, pixels, calibration_seeds())
 
-    phases = make_phases(agent, make_env, config.training, config.seed, run.folder)
     group = f"{config.env.task}_{config.training.recipe}"
     with (
         locked(run.folder),

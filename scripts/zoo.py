@@ -14,6 +14,7 @@ from typing import Any
 
 import cli
 import yaml
+from episodes import shifts_of
 
 from pad.checkpoint import ZOO, find_checkpoint
 
@@ -52,10 +53,10 @@ def describe(folder: Path) -> dict[str, Any]:
     """What the files of an agent say about it."""
     config = yaml.safe_load((folder / "config.yaml").read_text())
     evaluation = folder / "evaluation.json"
-    found = json.loads(evaluation.read_text()) if evaluation.is_file() else {"shifts": {}, "settings": {}}
+    found = json.loads(evaluation.read_text()) if evaluation.is_file() else {"settings": {}}
     size = sum(path.stat().st_size for path in folder.iterdir())
     return {"name": folder.name, "task": config["env"]["task"], "size": size, "about": config["about"],
-            "evaluation": found["settings"], "shifts": found["shifts"]}  # fmt: skip
+            "evaluation": found["settings"], "shifts": shifts_of(found) if found["settings"] else {}}  # fmt: skip
 
 
 def format_list(agents: list[dict[str, Any]]) -> str:

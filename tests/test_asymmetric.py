@@ -49,14 +49,23 @@ def test_the_critic_learns_the_value_from_the_state_alone(privileged):
 
 
 def test_the_actor_learns_on_augmented_observations_too(privileged):
-    plain, both = (AsymmetricSAC(make_agent(critic=False), 4, SACConfig()) for _ in range(2))
-    both.critic.load_state_dict(plain.critic.state_dict())
-    seen = []
-    for sac in (plain, both):
-        torch.manual_seed(0)
-        sac.agent.encoder.register_forward_hook(lambda _, images, __: seen.append(len(images[0])))
-        sac.update(privileged, augmented=None if sac is plain else 255 - privileged.obs)
-    assert seen == [8, 8, 8, 16]
+    """The gradient is that of the equation on both halves."""
+    sac, augmented = AsymmetricSAC(make_agent(critic=False), 4, SACConfig()), 255 - privileged.obs
+    twin, critic, state = make_agent(critic=False), sac.critic, privileged.extras["state"]
+    torch.manual_seed(0)
+    policy = twin.actor.sample(twin.features(torch.cat([privileged.obs, augmented])))
+    q1, q2 = critic(torch.cat([state, state]), policy.action)
+    halves = [(0.1 * policy.log_prob[part] - q1.minimum(q2)[part]).mean() for part in (slice(0, 8), slice(8, 16))]
+    (0.5 * halves[0] + 0.5 * halves[1]).backward()
+    torch.manual_seed(0)
+    metrics = sac._update_actor(privileged, False, augmented)
+    assert metrics["actor_loss"] == pytest.approx((0.5 * halves[0] + 0.5 * halves[1]).item(), rel=1e-4)
+    for name in ("encoder", "actor"):
+        for found, expected in zip(
+            getattr(sac.agent, name).parameters(), getattr(twin, name).parameters(), strict=True
+        ):
+            if expected.grad is not None and found.requires_grad:
+                torch.testing.assert_close(found.grad, expected.grad, rtol=1e-3, atol=1e-5)
 
 
 def test_a_restored_learner_goes_on_as_if_never_stopped(privileged):

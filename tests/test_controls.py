@@ -76,6 +76,12 @@ def test_a_matched_policy_leaves_the_agent_alone_and_learns_nothing(agent):
     assert all(torch.equal(value, before[name]) for name, value in agent.state_dict().items())
 
 
+def test_a_matched_policy_needs_no_self_supervised_head(agent):
+    agent.calibration = calibrate(agent, make_gradient_env(), range(2))
+    agent.inverse_dynamics = None
+    assert run_episode(make_gradient_env(), ColorMatchedPolicy(agent), 0).steps == 10
+
+
 def test_without_the_colours_of_training_nothing_is_matched(agent):
     with pytest.raises(ValueError, match=r"no colours of training: scripts/calibrate.py"):
         ColorMatchedPolicy(agent)

@@ -1,6 +1,7 @@
 """Self-supervised objectives, against their equations written out on plain crops."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from pad.deployment import (
     fit_agent_heads,
     record_episode,
 )
+from pad.deployment.model import Transition
 from pad.objectives import Views
 from pad.windows import Windows
 
@@ -52,7 +54,8 @@ def make_views(agent, count=24, pictures=3, grid=1) -> Views:
     picks = torch.arange(count) % pictures
     top, left = (grid * torch.randint(4 // grid + 1, (2 * count,), generator=generator) for _ in range(2))
     action = torch.rand(pictures, 2, generator=generator) * 2 - 1
-    return Views(agent, images, Windows(torch.cat([picks, picks + pictures]), top, left, 20), action[picks])
+    windows = Windows(torch.cat([picks, picks + pictures]), top, left, 20)
+    return Views(agent, images, windows, action[picks], generator=torch.Generator().manual_seed(9))
 
 
 def crops_of(views) -> torch.Tensor:
@@ -65,9 +68,10 @@ def plain_projected(agent, branch, projection, crops) -> torch.Tensor:
 
 def plain_rotation(agent, views):
     crops, head = crops_of(views)[: len(views.action)], agent.heads["rotation"]
-    turned = torch.stack([torch.rot90(crop, number % 4, (1, 2)) for number, crop in enumerate(crops)])
+    turns = torch.randint(4, (len(crops),), generator=torch.Generator().manual_seed(9))
+    turned = torch.stack([torch.rot90(crop, turn, (1, 2)) for turn, crop in zip(turns.tolist(), crops, strict=True)])
     logits = head.head(plain_projected(agent, head.branch, head.projection, turned))
-    return F.cross_entropy(logits, torch.arange(len(crops)) % 4)
+    return F.cross_entropy(logits, turns)
 
 
 def plain_contrastive(agent, views):
@@ -199,6 +203,29 @@ def test_a_head_is_fitted_to_a_trained_agent_and_travels_with_its_checkpoint(tmp
         fit_agent_heads(loaded, episodes, (name,), quick)
 
 
+def test_the_newest_picture_meets_every_turn(agent, transition):
+    policy = AdaptivePolicy(agent, AdaptationConfig(objectives=("rotation",), guards=NO_GUARDS))
+    met, rotate = set(), torch.rot90
+
+    def noted(crops, turn, axes):
+        met.update([turn] * len(crops))
+        return rotate(crops, turn, axes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "rot90", noted)
+        policy.observe(*transition)  # the only transition, so the newest
+    assert met == {0, 1, 2, 3}
+
+
+def test_what_one_transition_led_to_and_the_next_began_with_is_one_picture(agent):
+    model, rng = as_model(agent), np.random.default_rng(0)
+    seen = [model.see(rng.integers(256, size=(9, 24, 24), dtype=np.uint8)) for _ in range(4)]
+    steps = [Transition(before, torch.zeros(2), after) for before, after in itertools.pairwise(seen)]
+    views = model.draw(steps, torch.tensor([0, 1, 2, 0, 1, 2]), AdaptationConfig(), torch.Generator().manual_seed(0))
+    assert len(set(views.picture.tolist())) == 4
+    assert [len(numbers) for numbers in views.pairs()] == [4, 4]
+
+
 def test_a_contrast_of_pictures_that_are_seen_once_is_nothing(agent):
     loss = agent.objective("contrastive")(make_views(agent, count=3, pictures=3))
     assert loss.item() == 0
@@ -211,6 +238,8 @@ def test_an_objective_that_a_policy_lacks_is_refused_before_it_acts():
 
     with pytest.raises(ValueError, match="no head for rotation, only none: scripts/fit_head.py --heads rotation"):
         adapting("rotation")
+    with pytest.raises(ValueError, match="no inverse_dynamics head, which the guards judge by"):
+        fit_agent_heads(make_agent(config=dataclasses.replace(SMALL, self_supervised=False)), [], ("rotation",))
     with pytest.raises(ValueError, match=r"alignment needs the features of training: scripts/calibrate.py"):
         adapting("inverse_dynamics", "alignment")
 

@@ -24,6 +24,12 @@ def test_pictures_of_any_size_and_depth_are_scaled_to_one(tmp_path):
     np.testing.assert_allclose(pictures.float().mean((2, 3)), [[200, 0, 0], [0, 200, 0], [0, 0, 250]], atol=4)
 
 
+def test_sixteen_bits_are_scaled_and_of_a_moving_picture_the_first_is_taken(tmp_path):
+    iio.imwrite(tmp_path / "a.png", np.full((5, 5), 32768, np.uint16))
+    iio.imwrite(tmp_path / "b.webp", np.stack([np.full((8, 8, 3), value, np.uint8) for value in (50, 250)]), loop=0)
+    assert load_pictures(tmp_path, 4, 4).float().mean((1, 2, 3)).tolist() == pytest.approx([128, 50], abs=3)
+
+
 def test_of_very_many_pictures_evenly_chosen_ones_are_read(tmp_path):
     for number in range(10):
         write(tmp_path / f"{number}.png", (20 * number,) * 3)

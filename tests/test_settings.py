@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import yaml
@@ -67,3 +68,8 @@ def test_every_field_of_every_setting_has_a_type_that_yaml_can_say():
     for config in (AgentConfig(), TrainingConfig(), AdaptationConfig()):
         assert settings.from_dict(type(config), settings.to_dict(config)) == config
         assert dataclasses.is_dataclass(config)
+
+
+def test_a_path_becomes_text_and_a_path_again():
+    config = TrainingConfig(augmentations=("random_overlay",), overlay_pictures=Path("some/pictures"))
+    assert settings.from_dict(TrainingConfig, settings.to_dict(config)) == config

@@ -413,6 +413,13 @@ def test_affine_moves_biases_and_scales_of_normalisation():
     assert names == ["encoder.0.bias", "encoder.2.bias", "encoder.3.weight", "encoder.3.bias"]
 
 
+def test_affine_knows_normalisation_by_its_kind():
+    encoder = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.LayerNorm([4, 14, 18], bias=False), nn.ReLU())
+    policy = TorchPolicy(encoder, lambda features, _: features, CAMERAS["CHW_uint8"], BOX)
+    adapting = AdaptivePolicy(policy, dataclasses.replace(CONVOLUTIONS, moves="affine"))
+    assert adapting.parameter_names == ["encoder.1.weight"]
+
+
 def test_affine_needs_something_to_move():
     encoder = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU())
     policy = TorchPolicy(encoder, lambda features, _: features, CAMERAS["CHW_uint8"], BOX)

@@ -199,6 +199,22 @@ def test_what_is_of_one_recipe_is_refused_with_the_other(change):
         dataclasses.replace(CLONE_TINY, **change)
 
 
+def test_pictures_without_an_overlay_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="overlay_pictures goes with random_overlay; the augmentations are none"):
+        dataclasses.replace(CLONE_TINY, overlay_pictures=tmp_path)
+
+
+def test_a_state_that_is_not_told_at_every_step_is_an_error(tmp_path):
+    class Forgetful(gym.Wrapper):
+        def step(self, action):
+            return (*self.env.step(action)[:4], {})
+
+    config = dataclasses.replace(STATE_TINY, recording="inline")
+    (phase,) = make_phases(make_agent(critic=False), lambda k: Forgetful(make_gradient_env(k)), config, 0, tmp_path)
+    with pytest.raises(ValueError, match="at reset, but not at every step"):
+        phase.run_episode(lambda _: None)
+
+
 def test_a_clone_is_overlaid_with_pictures_from_a_folder(tmp_path):
     (tmp_path / "pictures").mkdir()
     iio.imwrite(tmp_path / "pictures" / "a.png", np.full((9, 7, 3), 200, np.uint8))

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import shutil
 
+import imageio.v3 as iio
+import numpy as np
 import pytest
 import yaml
 from test_commands import ROOT, TINY, call
@@ -34,16 +36,24 @@ def folder(tmp_path_factory):
         )
         result = call(f"{command} --output zoo/tiny/evaluation.json", folder)
         assert result.returncode == 0, result.stderr
+        shutil.copytree(folder / "zoo" / "tiny", folder / "zoo" / "other")
+        written = json.loads((folder / "zoo" / "tiny" / "evaluation.json").read_text())
+        written["settings"]["adapter"]["learning_rate"] = 0.5
+        (folder / "zoo" / "other" / "evaluation.json").write_text(json.dumps(written))
+        shutil.copytree(folder / "zoo" / "fresh", folder / "zoo" / "single")
+        command = "eval.py --checkpoint tiny --adapt --adaptation unguarded --episodes 1 --workers 1"
+        assert call(f"{command} --output zoo/single/evaluation.json", folder).returncode == 0
         yield folder
 
 
 def test_the_list_names_every_agent_with_its_returns(folder):
     result = call("zoo.py list", folder)
     assert result.returncode == 0
-    header, fresh, tiny, *_ = result.stdout.splitlines()
+    header, fresh, _, single, tiny, *_ = result.stdout.splitlines()
     assert header.split()[:5] == ["name", "seed", "recipe", "minutes", "MB"]
     assert fresh.split()[:3] == ["fresh", "3", "clone"]
     assert fresh.count("-") == 5
+    assert single.count("-") == 4
     cells = json.loads((folder / "zoo" / "tiny" / "evaluation.json").read_text())["shifts"]
     for shift in ("none", "color_hard"):
         comparison = cells[shift]["comparison"]
@@ -77,9 +87,13 @@ def test_every_shipped_agent_trains_again_with_its_own_settings():
     ("command", "message"),
     [
         ("zoo.py", "zoo.py takes list, or show and a name; got nothing"),
-        ("zoo.py show nobody", "shipped: fresh, tiny"),
-        ("reproduce.py nobody", "shipped: fresh, tiny"),
+        ("zoo.py show nobody", "shipped: fresh, other, single, tiny"),
+        ("reproduce.py nobody", "shipped: fresh, other, single, tiny"),
         ("reproduce.py fresh --only evaluation", "fresh has no evaluation.json to compare with"),
+        ("reproduce.py fresh", "fresh has no evaluation.json to compare with"),
+        ("reproduce.py other", "other was evaluated with other settings than their name stands for now"),
+        ("results.py zoo/other/evaluation.json", "was measured with other settings than unguarded has now"),
+        ("train.py --config tiny.yaml --agent.heads rotation --run heads", "scripts/fit_head.py --heads adds them"),
         ("reproduce.py tiny --only dreams", "invalid choice"),
     ],
 )
@@ -139,3 +153,19 @@ def test_settings_are_screened_beside_controls_on_the_same_episodes(folder):
     assert "| matched_colors |" in result.stdout
     without = call(f"{command} --no-matched --output screening.json", folder)
     assert "matched_colors" not in without.stdout
+
+
+def test_a_run_that_cannot_be_made_leaves_no_folder_and_one_with_pictures_is_resumed(folder):
+    overlaid = TINY.replace(
+        "batch_size: 4}", "batch_size: 4, augmentations: [random_overlay]}\n  overlay_pictures: pictures"
+    )
+    (folder / "overlaid.yaml").write_text(overlaid)
+    command = "train.py --config overlaid.yaml --run runs/overlaid"
+    refused = call(command, folder)
+    assert refused.returncode == 2
+    assert "no pictures" in refused.stderr
+    assert not (folder / "runs" / "overlaid").exists()
+    (folder / "pictures").mkdir()
+    iio.imwrite(folder / "pictures" / "a.png", np.full((9, 7, 3), 200, np.uint8))
+    assert call(command, folder).returncode == 0
+    assert call("train.py --resume runs/overlaid", folder).returncode == 0

@@ -20,8 +20,8 @@ def make_shift(name: str, data: str | Path | None = None, split: str = "test") -
     """
     if name not in SHIFTS:
         raise ValueError(f"unknown shift {name!r}; known: {', '.join(SHIFTS)}")
-    if split not in ("test", "validation"):
-        raise ValueError(f"unknown split {split!r}; known: test, validation")
+    if split not in ("test", "validation", "training"):
+        raise ValueError(f"unknown split {split!r}; known: test, validation, training")
     if name == "none":
         return Shift()
     if name.startswith("color"):

@@ -65,7 +65,7 @@ class AdaptationConfig:
     (Tent, Wang et al., 2021). convolutions: those that all heads share. convolutions_and_head: these and the
     self-supervised head and branch, as the authors have it."""
     layers: int | None = None
-    """With convolutions: only this many of the shared ones, from the first. Default: all."""
+    """With convolutions or affine: only this many of the shared ones, from the first. Default: all."""
     objectives: tuple[ObjectiveName, ...] = ("inverse_dynamics",)
     """What is learned by; of several the sum. Guards judge by inverse dynamics whatever it is."""
     optimizer: Literal["adam", "sgd"] = "adam"

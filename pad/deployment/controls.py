@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -70,9 +71,7 @@ class ColorMatchedPolicy:
         if policy.calibration is None or policy.calibration.colors is None:
             raise ValueError("no colours of training: scripts/calibrate.py CHECKPOINT measures them")
         self._colors = policy.calibration.colors
-        model = as_model(policy).copy()
-        assert isinstance(model.network, Agent)
-        self._agent, self._window = model.network, window
+        self._agent, self._window = deepcopy(policy), window
         self.reset()
 
     def reset(self) -> None:

@@ -104,6 +104,8 @@ def fit_agent_heads(
     has = {*agent.config.heads, *(["inverse_dynamics"] if agent.inverse_dynamics is not None else [])}
     if again := has & set(heads):
         raise ValueError(f"this agent has a self-supervised head for {', '.join(sorted(again))}: it can adapt as it is")
+    if agent.inverse_dynamics is None and "inverse_dynamics" not in heads:
+        raise ValueError("this agent has no inverse_dynamics head, which the guards judge by: fit that one as well")
     if config.finetune:
         raise ValueError("finetune is for policies that are not of this package: the encoder of an agent stays")
     more = tuple(name for name in heads if name != "inverse_dynamics")

@@ -227,7 +227,11 @@ class AgentModel(Model):
         top, left = (self._offsets(extent, 2 * len(picks), config, generator) for extent in images.shape[2:])
         windows = Windows(torch.cat([index, index + len(used)]), top, left, self.agent.config.encoder.crop_size)
         actions = torch.stack([t.action for t in chosen])
-        return Views(self.agent, images, windows, actions[index.to(actions.device)], config.precision)
+        # What one transition led to is mostly what the following one began with.
+        shown = [id(seen) for seen in (*(t.obs for t in chosen), *(t.next_obs for t in chosen))]
+        same = torch.tensor([shown.index(picture) for picture in shown])
+        drawn = actions[index.to(actions.device)]
+        return Views(self.agent, images, windows, drawn, config.precision, same, generator)
 
     def _offsets(self, extent: int, count: int, config: AdaptationConfig, generator: torch.Generator) -> Tensor:
         encoder = self.agent.config.encoder

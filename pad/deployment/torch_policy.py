@@ -20,6 +20,7 @@ from pad.networks import mlp
 from pad.precision import autocast
 from pad.types import Scalar
 
+NORMALISATION = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 Act = Callable[[Tensor, Mapping[str, Any]], Any]
 """Features with a batch dimension of one, and the entries of the observation that are no pixels, to an action."""
 
@@ -156,11 +157,17 @@ class TorchPolicy(Model):
             raise ValueError(f"layers must be at most {len(holders)} for this policy, got {layers}")
         prefixes = [f"encoder.{holder}." if holder else "encoder." for holder in holders[:layers]]
         if config.moves == "affine":
-            # Scales and shifts have one dimension, whatever their layers call them.
-            affine = [n for n, p in named.items() if n.startswith(tuple(prefixes)) and p.dim() == 1]
+            normalisation = [
+                f"encoder.{n}." for n, module in encoder.named_modules() if isinstance(module, NORMALISATION)
+            ]
+            affine = [
+                name
+                for name in named
+                if name.startswith(tuple(prefixes)) and name.endswith(("bias", *(f"{n}weight" for n in normalisation)))
+            ]
             if not affine:
                 raise ValueError("this policy's encoder has neither biases nor normalisation that could move")
-            return {name: named[name] for name in affine if named[name].is_floating_point()}
+            return {name: named[name] for name in affine}
         if config.moves == "convolutions_and_head":
             prefixes.append("head.")
         return {n: p for n, p in named.items() if n.startswith(tuple(prefixes)) and p.is_floating_point()}

@@ -12,8 +12,9 @@ from pad.types import Scalar
 class Alignment(Objective):
     """Squared Mahalanobis distance of the shared features' channels from those of training, averaged over the windows.
 
-    Twice the negative log-likelihood under the normal distribution of training, up to a constant. The paper matches
-    mean and covariance of a queue of samples; the frames of a control loop are too alike for a covariance.
+    Divided by the number of channels, so that it is about 1 in training, as the gate has it: up to constants the
+    negative log-likelihood under the normal distribution of training. The paper matches mean and covariance of a
+    queue of samples; the frames of a control loop are too alike for a covariance.
     """
 
     mean: Tensor

@@ -14,7 +14,7 @@ TURNS = 4
 
 
 class Rotation(Objective):
-    """Classifies the windows of the observations, each turned by its number modulo four."""
+    """Classifies the windows of the observations, each turned at random."""
 
     def __init__(self, branch: nn.Sequential, projection: Projection, features: int, hidden: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Rotation(Objective):
 
     def loss(self, views: Views) -> Scalar:
         crops = views.crops()[: len(views.action)]
-        turns = torch.arange(len(crops)) % TURNS
+        turns = torch.randint(TURNS, (len(crops),), generator=views.generator)
         turned = torch.cat([torch.rot90(crops[turns == turn], turn, (2, 3)) for turn in range(TURNS)])
         labels = turns.sort(stable=True).values.to(views.device)
         projected = self.projection(self.branch(views.encode(turned).float()))

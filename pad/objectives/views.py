@@ -37,12 +37,22 @@ class Views:
         windows: those of the first observations, then those of the next ones.
         action: of each transition.
         precision: of the convolutions.
+        same: for each image the number of the first that shows the same picture; None where all differ.
+        generator: of what an objective draws.
     """
 
     def __init__(
-        self, networks: Networks, images: Sources, windows: Windows, action: Actions, precision: Precision = "float32"
+        self,
+        networks: Networks,
+        images: Sources,
+        windows: Windows,
+        action: Actions,
+        precision: Precision = "float32",
+        same: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> None:
         self.networks, self.images, self.windows, self.action = networks, images, windows, action
+        self._same, self.generator = torch.arange(len(images)) if same is None else same, generator
         self.precision, self.device = precision, networks.encoder.color_matrix.device
         # Few places and many draws: what is drawn twice is encoded and projected once.
         once, index = windows.unique()
@@ -53,7 +63,7 @@ class Views:
     @property
     def picture(self) -> Indices:
         """For each window, which picture it shows a part of."""
-        return self.windows.image
+        return self._same[self.windows.image]
 
     def crops(self) -> Crops:
         """The windows themselves."""

@@ -57,6 +57,11 @@ class TrainingConfig:
         for name in ("steps", "batch_size", "self_supervise_every", "evaluations", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        used = self.augmentations if self.recipe == "sac" else self.clone.augmentations
+        if self.overlay_pictures is not None and "random_overlay" not in used:
+            raise ValueError(
+                f"overlay_pictures goes with random_overlay; the augmentations are {', '.join(used) or 'none'}"
+            )
         if self.recipe == "clone" and (self.augmentations or self.critic == "state"):
             raise ValueError("augmentations and critic are of recipe sac; those of a clone are clone.augmentations")
         if self.replay_capacity is not None and self.replay_capacity < 10_000:

@@ -239,7 +239,9 @@ class SACPhase:
             obs, reward, terminated, truncated = self._env.finish()
             next_state = self._env.state
             extras = {}
-            if self._replay.extras and state is not None and next_state is not None:
+            if self._replay.extras:
+                if state is None or next_state is None:
+                    raise ValueError("the environment tells its state in info['state'] at reset, but not at every step")
                 extras = {"state": state, "next_state": next_state}
             self._replay.append(action, reward, terminated, obs, **extras)
             state = next_state
