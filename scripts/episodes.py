@@ -98,9 +98,13 @@ def shifts_of(record: dict[str, Any]) -> dict[str, Any]:
 
 def is_as_named(evaluation: dict[str, Any]) -> bool:
     """Whether settings of an evaluation are those that their name stands for now, with no flag over them."""
-    known = ADAPTATIONS.get(evaluation["adaptation"])
-    adapter = evaluation.get("adapter")  # the oldest files have none
-    return known is None or adapter is None or settings.from_dict(AdaptationConfig, adapter, "adapter") == known
+    known, adapter = ADAPTATIONS.get(evaluation["adaptation"]), evaluation.get("adapter")
+    if known is None or adapter is None:
+        return True
+    try:
+        return settings.from_dict(AdaptationConfig, adapter, "adapter") == known
+    except ValueError:  # of an earlier version, whose settings have other names
+        return True
 
 
 def hardware() -> str:
