@@ -186,7 +186,7 @@ def test_an_interrupt_ends_both_processes():
     process = start("--report-seconds", "1")
     robot = until_running(process)
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=90)
     assert process.returncode == 130, err
     assert "control" in out
     assert "Traceback" not in err
@@ -199,7 +199,7 @@ def test_when_the_policy_dies_the_robot_stops_with_an_error_that_says_so():
     robot = until_running(process)
     os.kill(process.pid, signal.SIGKILL)
     assert ended(robot)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=90)
     assert "error: robot: the policy process is gone" in err
 
 
@@ -207,7 +207,7 @@ def test_when_the_policy_dies_the_robot_stops_with_an_error_that_says_so():
 def test_when_the_robot_dies_the_policy_stops_with_an_error_that_says_so():
     process = start("--report-seconds", "1")
     os.kill(until_running(process), signal.SIGKILL)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=90)
     assert process.returncode == 2
     assert "error: policy: the robot process is gone (exit code -9)" in err
 
