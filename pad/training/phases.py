@@ -153,7 +153,7 @@ class PixelLearner:
             self._sac = SAC(agent, agent.action_size, config.sac, config.precision)
         else:
             self._sac = AsymmetricSAC(agent, state_size, config.sac, config.precision)
-        self._strong = strong_augmentations(agent, config, config.augmentations)
+        self._weak, self._strong = config.weak_augmentation, strong_augmentations(agent, config, config.augmentations)
 
     def update(self, replay: ReplayBuffer) -> Metrics:
         whole, agent, weak = replay.sample(self._config.batch_size, self._agent.device), self._agent, self._weak
@@ -165,10 +165,6 @@ class PixelLearner:
         metrics = self._sac.update(batch, supervise, augmented)
         self._updates += 1
         return metrics
-
-    @property
-    def _weak(self) -> WeakAugmentation:
-        return self._config.weak_augmentation
 
     def state_dict(self) -> dict[str, Any]:
         return {"sac": self._sac.state_dict(), "updates": self._updates}
