@@ -12,7 +12,6 @@ encoding; a stack with S = 2 has four such phases, whatever the number of crops.
 numbers summed in the same order, so results agree to the rounding of the convolution used.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pad.types import Indices
-
-Encode = Callable[[Tensor], Tensor]
-"""Images of any height and width to their feature map, by convolutions without padding and pointwise functions."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +77,6 @@ class SharedEncoding:
         if self._phases is None:
             return features
         return self._phases.cut(features, self._windows, stride or self._stride)
-
-
-def encode_windows(encode: Encode, stride: int, images: Tensor, windows: Windows) -> Tensor:
-    """What `encode(windows.cut(images))` gives, computed on whole images where that is less work."""
-    shared = SharedEncoding.of(images, windows, stride)
-    return shared.cut(encode(shared.images))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pad.encoder import Encoder, output_size
-from pad.windows import Windows, encode_windows
+from pad.windows import SharedEncoding, Windows
+
+
+def encode_windows(encode, stride, images, windows):
+    shared = SharedEncoding.of(images, windows, stride)
+    return shared.cut(encode(shared.images))
 
 
 def stack(strides, kernels, channels=3, filters=5):
