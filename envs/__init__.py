@@ -18,6 +18,7 @@ except Exception as error:
 
 from envs.dm_control_env import DMControlEnv, EnvConfig  # noqa: E402
 from envs.renderer import Quality  # noqa: E402
+from envs.sensors import SensorShift  # noqa: E402
 from envs.shifts import SHIFTS  # noqa: E402
 from envs.tasks import PAPER_TASKS, TASKS  # noqa: E402
 
@@ -33,8 +34,7 @@ def make(config: EnvConfig, observation: Literal["pixels", "state"] = "pixels", 
         channels, height, width = env.observation_space.shape or ()
         env = gym.wrappers.FrameStackObservation(env, config.frame_stack)
         env = gym.wrappers.ReshapeObservation(env, (channels * config.frame_stack, height, width))
-    decisions = -(-config.episode_length // config.steps_per_decision)
-    return gym.wrappers.TimeLimit(env, decisions)
+    return gym.wrappers.TimeLimit(env, config.decisions)
 
 
 def _make_registered(render_mode: str | None = "rgb_array", render_size: int = 256, **settings: object) -> gym.Env:
@@ -46,4 +46,7 @@ def _make_registered(render_mode: str | None = "rgb_array", render_size: int = 2
 for _task in TASKS:
     gym.register(f"pad/{_task}-v0", entry_point="envs:_make_registered", kwargs={"task": _task})
 
-__all__ = ["PAPER_TASKS", "SHIFTS", "TASKS", "DMControlEnv", "EnvConfig", "OpenGLUnavailable", "Quality", "make"]
+__all__ = [
+    "PAPER_TASKS", "SHIFTS", "TASKS", "DMControlEnv", "EnvConfig", "OpenGLUnavailable", "Quality", "SensorShift",
+    "make",
+]  # fmt: skip

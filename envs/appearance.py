@@ -36,6 +36,9 @@ class Appearance:
         self._body = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_MATERIAL, "self")
         self._original_textures = {name: self._texels(name).copy() for name in self._textures}
         self._original_body = self._model.mat_rgba[self._body].copy()
+        self.version = 0
+        """Counts the changes of textures, which renderers see after `Renderer.upload`."""
+        self._changed = False
 
     def _find_texture(self, name: str) -> int:
         kind = mujoco.mjtTexture.mjTEXTURE_SKYBOX if name == "skybox" else mujoco.mjtTexture.mjTEXTURE_2D
@@ -58,8 +61,10 @@ class Appearance:
 
     def restore(self) -> None:
         """Bring back the colours of the training environment."""
-        for name, texels in self._original_textures.items():
-            self._texels(name)[:] = texels
+        if self._changed:
+            for name, texels in self._original_textures.items():
+                self._texels(name)[:] = texels
+            self._changed, self.version = False, self.version + 1
         if self._body >= 0:
             self._model.mat_rgba[self._body] = self._original_body
 
@@ -85,7 +90,7 @@ class Appearance:
             texels = _compile_texture(name, tuple(attributes.items()))
             if attributes and texels.size == self._texels(name).size:
                 self._texels(name)[:] = texels
-                changed = True
+                changed, self._changed, self.version = True, True, self.version + 1
         if "self_rgb" in colors and self._body >= 0:
             self._model.mat_rgba[self._body, :3] = colors["self_rgb"]
             changed = True

@@ -7,9 +7,10 @@ import gymnasium as gym
 import numpy as np
 
 from envs import tasks
-from envs.appearance import Appearance
-from envs.renderer import Quality, Renderer
-from envs.shifts import Shift, make_shift
+from envs.renderer import Quality
+from envs.scene import Scene
+from envs.shifts import make_shift, normalize
+from envs.view import View
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class EnvConfig:
     task: str = "cartpole_swingup"
     """Task of the DeepMind Control Suite, as domain_task."""
     shift: str = "none"
-    """What differs from the training environment: none, color_easy, color_hard, video_easy or video_hard."""
+    """What differs from the training environment: color_hard, "color_hard + camera:0.4", "none@0, video_hard@50", or a
+    YAML file. scripts/shifts.py list names all shifts."""
     shift_data: str | None = None
     """Folder in the published benchmark's layout (color_easy.pt, video_easy/*.mp4, ...). Default: our own data."""
     shift_split: Literal["test", "validation", "training"] = "test"
@@ -42,18 +44,26 @@ class EnvConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        # Two spellings of a shift are one, and a file's content is what counts.
+        object.__setattr__(self, "shift", normalize(self.shift))
 
     @property
     def steps_per_decision(self) -> int:
         """`action_repeat` with the task's default filled in."""
         return tasks.default_action_repeat(self.task) if self.action_repeat is None else self.action_repeat
 
+    @property
+    def decisions(self) -> int:
+        """The agent's steps in an episode."""
+        return -(-self.episode_length // self.steps_per_decision)
+
 
 class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
     """One picture per decision: uint8 (3, image_size, image_size); actions in [-1, 1].
 
     `reset(seed=s)` starts the same episode whatever ran before, shift included. A shift changes
-    what is seen and nothing else: physics and rewards are those of the training environment.
+    what is seen and nothing else, unless it is one of dynamics: physics and rewards are those of the
+    training environment.
     `info["state"]` is the simulator's own low-dimensional observation, for a privileged teacher;
     no policy that is deployed may read it.
 
@@ -71,10 +81,11 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
     ) -> None:
         self.config, self.render_mode, self._render_size = config, render_mode, render_size
         self._env = tasks.load(config.task)
-        self._appearance = Appearance(self._env.physics)
-        self._shift: Shift = make_shift(config.shift, config.shift_data, config.shift_split)
-        self._observation, self._renderers = observation, dict[int, Renderer]()
-        self._agent_steps = 0
+        self._shift = make_shift(config.shift, config.shift_data, config.shift_split, config.task)
+        self._scene = Scene(
+            self._env.physics, config.camera, config.quality, config.decisions, shadows=self._shift.shadows
+        )
+        self._observation, self._agent_steps = observation, 0
 
         spec = self._env.action_spec()
         bounded = np.isfinite(spec.minimum) & np.isfinite(spec.maximum)
@@ -83,7 +94,7 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         self.metadata = {**self.metadata, "render_fps": self._frames_per_second()}
         if observation == "pixels":
             # A wrong camera is an error of the settings: say so now, not at the first reset.
-            self._renderer(config.image_size)
+            self._scene.eye(config.image_size)
             shape = (3, config.image_size, config.image_size)
             self.observation_space: gym.spaces.Box = gym.spaces.Box(0, 255, shape, np.uint8)
         else:
@@ -97,12 +108,11 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         physics_seed, shift_seed = self.np_random.integers(2**32, size=2)
         # The task draws the initial state from a generator of its own, made when it was loaded.
         self._env.task.random.seed(physics_seed)
+        self._scene.restore()
         timestep = self._env.reset()
         self._agent_steps = 0
-        self._appearance.restore()
-        self._shift.begin(self._appearance, np.random.default_rng(shift_seed))
-        for renderer in self._renderers.values():
-            renderer.upload(self._appearance.textures)
+        self._scene.begin()
+        self._shift.begin(self._scene, int(shift_seed))
         info = {"state": _flatten(timestep.observation)}
         return self._observe(info), info
 
@@ -110,6 +120,7 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         action = np.asarray(action, np.float64)
         if action.shape != self.action_space.shape or not np.isfinite(action).all():
             raise ValueError(f"action must be finite with shape {self.action_space.shape}, got {action!r}")
+        action = self._shift.act(action, self._agent_steps)
         control = self._low + (np.clip(action, -1, 1) + 1) / 2 * (self._high - self._low)
         reward = 0.0
         for _ in range(self.config.steps_per_decision):
@@ -118,6 +129,7 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
             if timestep.last():
                 break
         self._agent_steps += 1
+        self._shift.advance(self._agent_steps)
         info = {"state": _flatten(timestep.observation)}
         return self._observe(info), reward, timestep.last(), False, info
 
@@ -127,23 +139,18 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
 
     def picture(self, size: int) -> np.ndarray:
         """What the camera sees through the shift: uint8 (size, size, 3)."""
-        return self._shift.apply(self._renderer(size).render(), self._agent_steps)
+        return self._shift.apply(self._scene.picture(size, self._arrange), self._agent_steps)
 
     def close(self) -> None:
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers.clear()
+        self._scene.close()
+
+    def _arrange(self, view: View) -> None:
+        self._shift.arrange(view, self._agent_steps)
 
     def _observe(self, info: dict[str, Any]) -> np.ndarray:
         if self._observation == "state":
             return info["state"].copy()
         return np.ascontiguousarray(self.picture(self.config.image_size).transpose(2, 0, 1))
-
-    def _renderer(self, size: int) -> Renderer:
-        if size not in self._renderers:
-            physics, camera, quality = self._env.physics, self.config.camera, self.config.quality
-            self._renderers[size] = Renderer(physics, size, size, camera, quality)
-        return self._renderers[size]
 
     def _frames_per_second(self) -> int:
         return max(1, round(1 / (self._env.control_timestep() * self.config.steps_per_decision)))

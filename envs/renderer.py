@@ -6,6 +6,7 @@ closing one environment cannot blind another.
 """
 
 import weakref
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import mujoco
@@ -13,11 +14,13 @@ import numpy as np
 from dm_control.mujoco import Physics
 
 from envs import graphics
+from envs.view import View
 
 Quality = Literal["fast", "standard"]
 """`standard`: dm_control's own pixels. `fast`: no shadows and no multisampling, tens of times quicker."""
 
 _MAX_GEOMS = 1000  # dm_control's own limit for a scene
+_SHADOW_SIZE = 1024  # texels of a shadow map in fast pictures, whose own lamps cast none
 
 
 class Renderer:
@@ -26,24 +29,35 @@ class Renderer:
     Several may look at the same physics. Textures and height fields that were changed in the model reach the
     picture after `upload`.
 
+    Args:
+        shadows: whether lamps that a view adds may cast shadows in fast pictures too.
+
     Raises:
         ValueError: for an unknown quality or camera.
         OpenGLUnavailable: when this machine cannot render.
     """
 
-    def __init__(self, physics: Physics, height: int, width: int, camera: int | str, quality: Quality) -> None:
+    def __init__(
+        self,
+        physics: Physics,
+        height: int,
+        width: int,
+        camera: int | str,
+        quality: Quality,
+        shadows: bool = False,
+    ) -> None:
         if quality not in get_args(Quality):
             raise ValueError(f"unknown quality {quality!r}; known: {', '.join(get_args(Quality))}")
         self._model, self._data = physics.model.ptr, physics.data.ptr
         self._camera = self._find_camera(camera)
         self._viewport = mujoco.MjrRect(0, 0, width, height)
         self._picture = np.empty((height, width, 3), np.uint8)
-        self._context = graphics.call(lambda: self._open_context(height, width, quality))
+        self._context = graphics.call(lambda: self._open_context(height, width, quality, shadows))
         # A renderer that nobody closes: its context must still be freed on its own thread.
         self._finalizer = weakref.finalize(self, graphics.post, self._context.free)
         self._finalizer.atexit = False
         self._scene = mujoco.MjvScene(self._model, maxgeom=_MAX_GEOMS)
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = quality == "standard"
+        self._standard, self._film = quality == "standard", False
         self._option = mujoco.MjvOption()
         self._perturb = mujoco.MjvPerturb()
 
@@ -58,12 +72,12 @@ class Renderer:
         view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, camera
         return view
 
-    def _open_context(self, height: int, width: int, quality: Quality) -> graphics.Context:
+    def _open_context(self, height: int, width: int, quality: Quality, shadows: bool) -> graphics.Context:
         visual, quality_settings = self._model.vis.global_, self._model.vis.quality
         previous = visual.offwidth, visual.offheight, quality_settings.offsamples, quality_settings.shadowsize
         if quality == "fast":
             visual.offwidth, visual.offheight = width, height
-            quality_settings.offsamples = quality_settings.shadowsize = 0
+            quality_settings.offsamples, quality_settings.shadowsize = 0, _SHADOW_SIZE * shadows
         else:
             visual.offwidth, visual.offheight = max(width, visual.offwidth), max(height, visual.offheight)
         try:
@@ -83,18 +97,76 @@ class Renderer:
         for texture in textures:
             mujoco.mjr_uploadTexture(self._model, self._context.mjr, texture)
 
-    def render(self) -> np.ndarray:
-        """Picture of the present state: uint8 (height, width, 3), a new array."""
-        mujoco.mjv_updateScene(
-            self._model, self._data, self._option, self._perturb, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
-        )
-        graphics.call(self._draw)
+    def camera_position(self) -> np.ndarray:
+        """Where the camera is in the present state, (3,)."""
+        return np.array(self._data.cam_xpos[self._camera.fixedcamid])
+
+    def render(self, arrange: Callable[[View], None] | None = None, distance: float = 1.0) -> np.ndarray:
+        """Picture of the present state: uint8 (height, width, 3), a new array.
+
+        Args:
+            arrange: changes what is seen before it is drawn.
+            distance: from the camera to what it looks at, for the view.
+        """
+        sky = self._look(arrange, distance)
+        graphics.call(lambda: self._draw(sky))
         return np.ascontiguousarray(self._picture[::-1])
 
-    def _draw(self) -> None:
+    def backdrop(self, ground: bool, arrange: Callable[[View], None] | None, distance: float) -> np.ndarray:
+        """Where the same picture shows the sky, and with `ground` also planes: bool (height, width).
+
+        Pixels on the edge of something else do not count.
+        """
+        self._look(arrange, distance)
+        flags = self._scene.flags
+        flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = True
+        graphics.call(lambda: self._draw(None))
+        flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = False
+        # MuJoCo writes one plus a thing's number into the three bytes of a pixel, and zero for the sky.
+        seen = self._picture[::-1].astype(np.int32) @ np.array([1, 256, 65536], np.int32)
+        things = self._scene.geoms[: self._scene.ngeom]
+        planes = [geom.segid + 1 for geom in things if geom.type == mujoco.mjtGeom.mjGEOM_PLANE]
+        return np.isin(seen, [0, *planes] if ground else [0])
+
+    def _look(self, arrange: Callable[[View], None] | None, distance: float) -> np.ndarray | None:
+        """The scene of the present state, arranged; returns the sky to show instead of the model's."""
+        scene = self._scene
+        mujoco.mjv_updateScene(
+            self._model, self._data, self._option, self._perturb, self._camera, mujoco.mjtCatBit.mjCAT_ALL, scene
+        )
+        scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = self._standard
+        if arrange is None:
+            return None
+        view = View(scene, distance)
+        arrange(view)
+        return view.sky
+
+    def _draw(self, sky: np.ndarray | None) -> None:
         self._context.make_current()
+        if sky is not None:
+            self._upload_sky(sky)
+        elif self._film:
+            mujoco.mjr_uploadTexture(self._model, self._context.mjr, self._sky_texture())
+        self._film = sky is not None
         mujoco.mjr_render(self._viewport, self._scene, self._context.mjr)
         mujoco.mjr_readPixels(self._picture, None, self._viewport, self._context.mjr)
+
+    def _upload_sky(self, sky: np.ndarray) -> None:
+        """Show one picture on each side of the sky; the model is as it was afterwards."""
+        model, index = self._model, self._sky_texture()
+        start, size = model.tex_adr[index], sky.shape[0]
+        texels, shape = model.tex_data[start : start + sky.size], (model.tex_width[index], model.tex_height[index])
+        kept = texels.copy()
+        # MuJoCo takes a texture as high as wide for all six sides.
+        texels[:], model.tex_width[index], model.tex_height[index] = sky.ravel(), size, size
+        mujoco.mjr_uploadTexture(model, self._context.mjr, index)
+        texels[:], model.tex_width[index], model.tex_height[index] = kept, *shape
+
+    def _sky_texture(self) -> int:
+        skies = np.flatnonzero(self._model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX)
+        if not len(skies):
+            raise ValueError("this task's model has no sky to show a film on")
+        return int(skies[0])
 
     def close(self) -> None:
         """Free the graphics memory. Closing twice is harmless."""

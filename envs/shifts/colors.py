@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.appearance import Appearance
+from envs.scene import Scene
 from envs.shifts.base import Shift
 
 ColorSetting = Mapping[str, np.ndarray]
@@ -25,14 +25,24 @@ _SIZE = 100
 
 
 class ColorShift(Shift):
-    """Each episode shows one of the given looks."""
+    """Each episode shows one of the given looks; the strength is how far its colours are from those of training."""
 
     def __init__(self, colors: Sequence[ColorSetting]) -> None:
         self._colors = colors
 
-    def begin(self, appearance: Appearance, rng: np.random.Generator) -> None:
-        look = self._colors[int(rng.integers(len(self._colors)))]
-        appearance.recolor(**{part: color.tolist() for part, color in look.items()})
+    def begin(self, scene: Scene, rng: np.random.Generator) -> None:
+        self._look = self._colors[int(rng.integers(len(self._colors)))]
+
+    def change(self, scene: Scene) -> None:
+        if self.strength == 0:
+            scene.appearance.restore()
+            return
+        scene.appearance.recolor(**{part: self._blend(part, color) for part, color in self._look.items()})
+
+    def _blend(self, part: str, color: np.ndarray) -> list[float]:
+        if self.strength == 1:
+            return color.tolist()
+        return ((1 - self.strength) * np.array(_TRAINING[part]) + self.strength * color).tolist()
 
 
 def generate_colors(name: str, split: str = "test") -> list[ColorSetting]:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from envs.appearance import Appearance
+from envs.scene import Scene
 from envs.shifts import backgrounds
 from envs.shifts.base import Shift
 
@@ -25,23 +25,45 @@ class Videos(Protocol):
 
 
 class VideoShift(Shift):
-    """The sky, and with `floor` the ground too, is a green screen onto which a film is projected.
+    """A film in place of the sky, and with `floor` of the ground too; the strength is its opacity.
 
     Frame t of the film is shown at decision t, and the film loops. Each episode draws its film.
     """
 
     def __init__(self, videos: Videos, floor: bool) -> None:
-        parts = ["skybox_rgb", "skybox_rgb2", "skybox_markrgb"]
-        self._green = dict.fromkeys(parts + ["grid_rgb1", "grid_rgb2", "grid_markrgb"] * floor, GREEN)
-        self._videos, self._index = videos, 0
+        self._videos, self._floor, self._index = videos, floor, 0
 
-    def begin(self, appearance: Appearance, rng: np.random.Generator) -> None:
-        appearance.recolor(**self._green)
-        self._index = int(rng.integers(len(self._videos)))
+    def begin(self, scene: Scene, rng: np.random.Generator) -> None:
+        self._scene, self._index = scene, int(rng.integers(len(self._videos)))
 
     def apply(self, picture: np.ndarray, agent_step: int) -> np.ndarray:
+        if self.strength == 0:
+            return picture
         film = self._videos.frames(self._index, picture.shape[0])
-        return np.where(is_green(picture)[..., None], film[agent_step % len(film)], picture)
+        frame = film[agent_step % len(film)]
+        if self.strength < 1:
+            frame = np.rint(self.strength * frame + (1 - self.strength) * picture).astype(np.uint8)
+        return np.where(self._screen(picture)[..., None], frame, picture)
+
+    def _screen(self, picture: np.ndarray) -> np.ndarray:
+        """Where the film is shown: bool (height, width)."""
+        return self._scene.backdrop(picture.shape[0], self._floor)
+
+
+class GreenScreenShift(VideoShift):
+    """The same at full strength and with nothing beside it, as the published benchmark has it: by a green screen.
+
+    It finds where the sky is by its colour, and so needs it painted and lit as in training.
+    """
+
+    def begin(self, scene: Scene, rng: np.random.Generator) -> None:
+        super().begin(scene, rng)
+        parts = ["skybox_rgb", "skybox_rgb2", "skybox_markrgb"]
+        parts += ["grid_rgb1", "grid_rgb2", "grid_markrgb"] * self._floor
+        scene.appearance.recolor(**dict.fromkeys(parts, GREEN))
+
+    def _screen(self, picture: np.ndarray) -> np.ndarray:
+        return is_green(picture)
 
 
 def is_green(picture: np.ndarray) -> np.ndarray:

@@ -1,0 +1,82 @@
+"""The sensor's shifts in front of anybody's environment that shows pictures."""
+
+from typing import Any, cast
+
+import gymnasium as gym
+import numpy as np
+
+from envs.scene import Scene
+from envs.shifts import SHIFTS, Composition, make_shift
+
+_GROUPS = ("sensor", "clutter")
+NAMES = tuple(name for name, kind in SHIFTS.items() if kind.group in _GROUPS and name != "spheres")
+"""Shifts that need nothing but pictures."""
+
+
+class SensorShift(gym.Wrapper):
+    """An environment of pictures seen through a worse, a differently set, or a partly covered camera.
+
+    Episode `reset(seed=s)` meets the same shift whatever ran before. Rewards and physics are the environment's own. Put
+    it below frame stacking: an observation is one picture.
+
+    Args:
+        env: shows uint8 pictures with 1 or 3 channels, (height, width, channels) or (channels, height, width).
+        shift: for instance "noise:0.5 + blur:0.2", "none@0, dropped_frames@100"; see `envs.shifts.schedule`.
+        horizon: steps in an episode, over which a strength such as "0..1" grows.
+
+    Raises:
+        ValueError: for another kind of observation, and for a shift that needs more than pictures.
+    """
+
+    def __init__(self, env: gym.Env, shift: str, horizon: int = 1000) -> None:
+        super().__init__(env)
+        space = env.observation_space
+        shape = space.shape or ()
+        if not isinstance(space, gym.spaces.Box) or space.dtype != np.uint8 or len(shape) != 3:
+            raise ValueError(f"observations must be uint8 pictures with three axes, got {space}")
+        if shape[2] not in (1, 3) and shape[0] not in (1, 3):
+            raise ValueError(
+                f"pictures must have 1 or 3 channels, first or last, got {shape}; "
+                "wrap the environment below its frame stacking"
+            )
+        self._channels_first = shape[2] not in (1, 3)
+        self._shift, self._horizon, self._agent_steps = _make(shift), horizon, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        obs, info = self.env.reset(seed=seed, options=options)
+        if seed is not None:
+            # Beside the environment's own stream, which must draw what it draws without this wrapper.
+            self._rng = np.random.default_rng([seed, *b"sensor"])
+        elif not hasattr(self, "_rng"):
+            self._rng = np.random.default_rng()
+        self._agent_steps = 0
+        self._shift.begin(cast(Scene, _Nothing(self._horizon)), int(self._rng.integers(2**32)))
+        return self._seen(obs), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self._agent_steps += 1
+        self._shift.advance(self._agent_steps)
+        return self._seen(obs), reward, terminated, truncated, info
+
+    def _seen(self, obs: np.ndarray) -> np.ndarray:
+        picture = obs.transpose(1, 2, 0) if self._channels_first else obs
+        shown = self._shift.apply(np.ascontiguousarray(picture), self._agent_steps)
+        return np.array(shown.transpose(2, 0, 1) if self._channels_first else shown)
+
+
+class _Nothing:
+    """In place of a scene, for shifts that need none."""
+
+    def __init__(self, horizon: int) -> None:
+        self.horizon = horizon
+
+    def restore(self) -> None:
+        """There is nothing to bring back."""
+
+
+def _make(text: str) -> Composition:
+    shift = make_shift(text)
+    if wrong := [name for name in shift.timetable.names if name not in NAMES]:
+        raise ValueError(f"{', '.join(wrong)} needs the simulator; of pictures alone: {', '.join(NAMES)}")
+    return shift

@@ -1,0 +1,85 @@
+"""Shifts that act together and one after the other, as a timetable says."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from envs.scene import Scene
+from envs.shifts.base import Shift
+from envs.shifts.schedule import Timetable
+from envs.view import View
+
+_LEVELS = 50
+"""A strength that changes does so in this many steps from 0 to 1: some shifts send textures to the graphics memory."""
+_PUBLISHED = ("color_easy", "color_hard", "video_easy", "video_hard")
+
+
+class Composition:
+    """All that differs in an episode: the shifts of each segment of a timetable, in the order in which they act.
+
+    Each shift draws from a stream of its own, which depends on the episode's seed, the segment and the shift's name:
+    what else acts beside it changes nothing in it.
+
+    Args:
+        segments: the shifts of each segment, in the timetable's order of its parts.
+    """
+
+    def __init__(self, timetable: Timetable, segments: Sequence[Sequence[Shift]]) -> None:
+        self.timetable, self._segments, self._number = timetable, segments, -1
+
+    @property
+    def shadows(self) -> bool:
+        """Whether a shift adds a lamp that casts shadows."""
+        return any(shift.shadows for shifts in self._segments for shift in shifts)
+
+    def begin(self, scene: Scene, seed: int) -> None:
+        """A new episode starts; `scene` is as in training."""
+        self._scene, self._seed, self._number = scene, seed, -1
+        self.advance(0)
+
+    def advance(self, agent_step: int) -> None:
+        """Go on to that step: other shifts, other strengths."""
+        number, since = self.timetable.find(agent_step)
+        entered = number != self._number or (since == 0 and agent_step > 0)
+        if entered and agent_step > 0:
+            self._scene.restore()
+        self._number = number
+        length = self.timetable.length(number, self._scene.horizon)
+        for part, shift in zip(self.timetable.segments[number].parts, self._segments[number], strict=True):
+            progress = min(1.0, since / length)
+            strength = part.start
+            if part.start != part.end:
+                strength = round(_LEVELS * (part.start + progress * (part.end - part.start))) / _LEVELS
+            changed, shift.strength = strength != shift.strength, strength
+            if entered:
+                shift.begin(self._scene, self._stream(number, part.name))
+            if entered or changed:
+                shift.change(self._scene)
+
+    def act(self, action: np.ndarray, agent_step: int) -> np.ndarray:
+        """What reaches the actuators."""
+        for shift in self._active:
+            action = shift.act(action, agent_step)
+        return action
+
+    def arrange(self, view: View, agent_step: int) -> None:
+        """Change what is about to be drawn."""
+        for shift in self._active:
+            shift.arrange(view, agent_step)
+
+    def apply(self, picture: np.ndarray, agent_step: int) -> np.ndarray:
+        """The drawn picture as the policy gets it: uint8 (height, width, 3)."""
+        for shift in self._active:
+            picture = shift.apply(picture, agent_step)
+        return picture
+
+    @property
+    def _active(self) -> Sequence[Shift]:
+        return self._segments[self._number]
+
+    def _stream(self, number: int, name: str) -> np.random.Generator:
+        names = [part.name for part in self.timetable.segments[number].parts]
+        # Published shifts came first, when there was one an episode: it keeps the stream that it had.
+        if number == 0 and name == next((n for n in names if n in _PUBLISHED), None):
+            return np.random.default_rng(self._seed)
+        return np.random.default_rng([self._seed, number, *name.encode()])

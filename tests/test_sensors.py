@@ -1,0 +1,81 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from envs import SensorShift
+from envs.gradient import GradientEnv
+from envs.sensors import NAMES
+
+
+def episode(env: gym.Env, seed: int | None = 3, steps: int = 12) -> tuple[np.ndarray, list[float]]:
+    obs, _ = env.reset(seed=seed)
+    pictures, rewards = [obs], []
+    for _ in range(steps):
+        obs, reward, *_ = env.step(np.full(2, 0.1))
+        pictures.append(obs)
+        rewards.append(reward)
+    return np.stack(pictures), rewards
+
+
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+@pytest.mark.parametrize("name", NAMES)
+def test_anybodys_pictures_are_shifted_and_nothing_else(name, layout):
+    plain, rewards = episode(GradientEnv(layout=layout))
+    seen, same_rewards = episode(SensorShift(GradientEnv(layout=layout), name))
+    assert seen.shape == plain.shape
+    assert seen.dtype == np.uint8
+    assert (seen != plain).any()
+    assert rewards == same_rewards
+    untouched, _ = episode(SensorShift(GradientEnv(layout=layout), f"{name}:0"))
+    assert (untouched == plain).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_episode_is_the_same_whatever_ran_before(name):
+    env = SensorShift(GradientEnv(), name)
+    first, _ = episode(env)
+    episode(env, 4)
+    assert (episode(env)[0] == first).all()
+
+
+def test_episodes_without_a_seed_differ_but_follow_from_the_last_seed():
+    def three() -> list[np.ndarray]:
+        env = SensorShift(GradientEnv(), "brightness")
+        return [episode(env, seed)[0] for seed in (3, None, None)]
+
+    first, second = three(), three()
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+    assert len({pictures.mean() for pictures in first}) == 3
+
+
+def test_a_sensor_may_fail_in_the_middle_of_an_episode():
+    plain, _ = episode(GradientEnv())
+    seen, _ = episode(SensorShift(GradientEnv(), "none@0, brightness@5"))
+    assert (seen[:5] == plain[:5]).all()
+    assert (seen[5:] != plain[5:]).any((1, 2, 3)).all()
+
+
+def test_gray_pictures_are_pictures():
+    env = gym.wrappers.GrayscaleObservation(GradientEnv(layout="HWC"), keep_dim=True)
+    for name in NAMES:
+        assert episode(SensorShift(env, name))[0].shape[1:] == (24, 24, 1)
+
+
+def test_the_wrapper_passes_gymnasiums_checks():
+    check_env(gym.wrappers.TimeLimit(SensorShift(GradientEnv(), "noise + blur"), 10), skip_render_check=True)
+
+
+@pytest.mark.parametrize("shift", ["camera", "color_hard", "noise + mass", "spheres"])
+def test_a_shift_that_needs_a_simulator_is_refused(shift):
+    with pytest.raises(ValueError, match="needs the simulator; of pictures alone: patches"):
+        SensorShift(GradientEnv(), shift)
+
+
+def test_observations_that_are_no_pictures_are_refused():
+    with pytest.raises(ValueError, match="must be uint8 pictures"):
+        SensorShift(GradientEnv("state"), "noise")
+    stacked = gym.wrappers.FrameStackObservation(GradientEnv(), 3)
+    flat = gym.wrappers.ReshapeObservation(stacked, (9, 24, 24))
+    with pytest.raises(ValueError, match="below its frame stacking"):
+        SensorShift(flat, "noise")
