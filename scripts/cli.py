@@ -121,9 +121,19 @@ def check_device(device: str) -> str:
     return device
 
 
+def file_name(text: str) -> str:
+    """Text as a part of a file's name: what is no letter, digit, dot, plus or minus becomes an underscore."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", text)
+
+
 def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the whole new one."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is either the old one or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(text)
+    fresh.write_bytes(content)
     fresh.replace(path)

@@ -123,8 +123,8 @@ def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
     # Two threads beside another busy process are many times slower than one.
     torch.set_num_threads(1)
     keep_pages()
-    env, episodes = _env(arm.env), []
-    policy: Policy | None = None if arm.drifts else _policy(arm)
+    env, episodes = open_env(arm.env), []
+    policy: Policy | None = None if arm.drifts else make_policy(arm)
     for number in numbers:
         record = number < arm.record
         policy = _perturbed(arm, number) if arm.drifts else policy
@@ -133,7 +133,7 @@ def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
     return episodes
 
 
-def _policy(arm: Arm) -> FrozenPolicy | AdaptivePolicy | ColorMatchedPolicy:
+def make_policy(arm: Arm) -> FrozenPolicy | AdaptivePolicy | ColorMatchedPolicy:
     agent = _agent(arm.checkpoint, arm.device)
     if arm.matched:
         return ColorMatchedPolicy(agent)
@@ -156,7 +156,7 @@ def _agent(checkpoint: str, device: str) -> Agent:
 _open_env: tuple[envs.EnvConfig, gym.Env] | None = None
 
 
-def _env(config: envs.EnvConfig) -> gym.Env:
+def open_env(config: envs.EnvConfig) -> gym.Env:
     """The environment of these settings; the last one used stays open."""
     global _open_env
     if _open_env is None or _open_env[0] != config:

@@ -22,6 +22,7 @@ from episodes import Arm, default_workers, hardware, run_arms
 from figures import draw_comparison
 
 import envs
+from envs.shifts import normalize
 from pad import settings
 from pad.checkpoint import Checkpoint, load_checkpoint
 from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
@@ -38,7 +39,8 @@ class EvalConfig:
     checkpoint: str = "cartpole_swingup"
     """A run, a checkpoint folder, or the name of an agent that ships."""
     shift: tuple[str, ...] = ("none",)
-    """One or several of none, color_easy, color_hard, video_easy, video_hard."""
+    """One or several: none, color_hard, "color_hard + camera:0.4", "none@0, video_hard@50", a YAML file.
+    scripts/shifts.py list names them all."""
     episodes: int = 10
     """Episodes for each shift and arm."""
     seed: int = 0
@@ -76,6 +78,7 @@ class EvalConfig:
             raise ValueError("at least one shift must be named")
         if self.null and not self.adapt:
             raise ValueError("--null goes with --adapt: it moves weights by as much as adaptation does")
+        object.__setattr__(self, "shift", tuple(map(normalize, self.shift)))
         if len(set(self.shift)) < len(self.shift):
             raise ValueError(f"each shift can be named once, got {' '.join(self.shift)}")
 
@@ -88,7 +91,7 @@ def main() -> None:
     if config.adapt:
         moving = AdaptivePolicy(checkpoint.agent, config.adapter).parameter_names
         say(f"adaptation moves {', '.join(moving)}")
-    name = f"eval_{Path(config.checkpoint).name}_{'_'.join(config.shift)}"
+    name = f"eval_{Path(config.checkpoint).name}_{'_'.join(map(cli.file_name, config.shift))}"[:100]
     described = {**settings.to_dict(config_for_record(config)), "env": checkpoint.env}
     folder = Path("runs") / "eval" / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
     with Tracker(folder, config.tracking, name, "eval", described) as tracker:
@@ -293,7 +296,7 @@ def write_videos(folder: Path, by_shift: dict[str, dict[str, list[Episode]]], ta
         arms = {"frozen": met["frozen"][0]}
         if "adapted" in met:
             arms["adapting"] = met["adapted"][0]
-        path = folder / f"{shift}.mp4"
+        path = folder / f"{cli.file_name(shift)}.mp4"
         write_video(path, list(compose(arms, f"{task}, {shift}")), fps=20)
         tracker.log_video(f"{shift}/video", path, sum(len(e) for a in by_shift.values() for e in a.values()))
         say(f"wrote {path}")

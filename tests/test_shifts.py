@@ -65,8 +65,9 @@ def same(first: tuple[np.ndarray, ...], second: tuple[np.ndarray, ...]) -> bool:
 
 
 def check_visible(task: str, name: str) -> None:
-    pictures, rewards, states = rollout(task, "none", steps=8)
-    shifted, same_rewards, same_states = rollout(task, name, steps=8)
+    steps = 40 if name in ("repeated_frames", "dropped_frames") else 8  # some pictures fail, not all
+    pictures, rewards, states = rollout(task, "none", steps=steps)
+    shifted, same_rewards, same_states = rollout(task, name, steps=steps)
     assert (same_rewards == rewards).all()
     assert (same_states == states).all()
     # The reacher's camera looks straight down: it sees no sky, and so no film behind the robot.

@@ -1,0 +1,335 @@
+"""Run a grid of experiments, each cell once, into a folder that scripts/report.py makes a page of.
+
+    python scripts/benchmark.py --config configs/benchmark/quick.yaml
+    python scripts/benchmark.py --config configs/benchmark/shifts.yaml --estimate
+    python scripts/benchmark.py --config configs/benchmark/shifts.yaml --engine dask --address tcp://head:8786
+
+A benchmark that was stopped goes on where it was: run the same command again. Nothing that is finished is done twice,
+and what comes out does not depend on the order of cells or the number of workers.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cli
+import tyro
+import yaml
+from cells import Cell, Result, run_cell, weights_of
+from engines import Engine, compute
+from episodes import Arm, default_workers, make_policy, open_env
+
+import envs
+from envs.shifts import normalize
+from pad import settings
+from pad.checkpoint import load_checkpoint
+from pad.deployment import ADAPTATIONS, AdaptationConfig
+from pad.precision import resolve
+from pad.seeding import episode_seed
+from pad.tracking import progress_bar, say
+
+_TRIAL = 40  # decisions that tell how fast a policy is
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """Run every policy of every checkpoint under every shift, for every seed."""
+
+    name: str = "benchmark"
+    """Names the folder of results."""
+    checkpoints: tuple[str, ...] = ("cartpole_swingup", "walker_walk", "walker_stand")
+    """Runs, checkpoint folders, or names of agents that ship."""
+    tasks: tuple[str, ...] = ()
+    """Where every checkpoint is tried. Default: each in the task that it was trained in."""
+    shifts: tuple[str, ...] = ("none", "color_hard", "video_easy")
+    """As --shift of eval.py takes them; scripts/shifts.py list names them all."""
+    sequence: tuple[str, ...] = ()
+    """In place of shifts: one after the other, met by one policy in one life."""
+    policies: tuple[str, ...] = ("frozen", "default")
+    """frozen, or settings of an adapting policy: default, light, unguarded, paper, or a YAML file."""
+    seeds: tuple[int, ...] = (0,)
+    """Which episodes: number k of a seed is the same for every policy."""
+    episodes: int = 10
+    """Of each cell; with a sequence, of each shift in it."""
+    shift_data: str | None = None
+    """Folder in the published benchmark's layout, or of videos. Default: our own colours and backgrounds."""
+    shift_split: Literal["test", "validation"] = "test"
+    quality: envs.Quality | None = None
+    """Renderer quality. Default: what the agent was trained on; standard for comparisons with papers."""
+    videos: bool = True
+    """Keep a film of each cell's first episode."""
+    device: str = "cpu"
+    output: Path | None = None
+    """Folder of results. Default: runs/benchmark/NAME."""
+    engine: Engine = "local"
+    """Where cells are computed: processes here, a Dask or Ray cluster, or SLURM."""
+    address: str | None = None
+    """Of the cluster: tcp://host:8786 (Dask), ray://host:10001 or host:6379 (Ray), a partition of SLURM, or local to try
+    SLURM's jobs here. Default: Dask or Ray started here."""
+    workers: int = field(default_factory=default_workers)
+    """Cells that are computed at once."""
+    estimate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Only say how long it would take."""
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1 or self.workers < 1:
+            raise ValueError(f"episodes and workers must be at least 1, got {self.episodes} and {self.workers}")
+        for name in ("checkpoints", "policies", "seeds"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must name at least one")
+        if not self.shifts and not self.sequence:
+            raise ValueError("shifts or a sequence must name at least one shift")
+        object.__setattr__(self, "shifts", () if self.sequence else tuple(map(normalize, self.shifts)))
+        object.__setattr__(self, "sequence", tuple(map(normalize, self.sequence)))
+        for name in ("checkpoints", "tasks", "shifts", "policies", "seeds"):
+            named = list(getattr(self, name))
+            if repeated := {str(value) for value in named if named.count(value) > 1}:
+                raise ValueError(f"{name} names {', '.join(sorted(repeated))} twice")
+
+    @property
+    def folder(self) -> Path:
+        return self.output or Path("runs") / "benchmark" / self.name
+
+
+def main() -> None:
+    config = read_config(sys.argv[1:])
+    cells = make_cells(config)
+    with locked(config.folder):
+        store = Store(config.folder)
+        waiting = [cell for cell in cells if not store.holds(cell)]
+        say(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before, in {config.folder}")
+        if waiting:
+            speeds = measure(waiting, store)
+            say(f"the others take about {format_hours(predict(waiting, speeds, config.workers))} "
+                f"with {config.workers} at once")  # fmt: skip
+        if config.estimate:
+            return
+        store.describe(config)
+        failed = run_all(waiting, config, store)
+    if failed:
+        raise cli.BadInput(
+            f"{failed} cells failed, the first: {store.first_error()}; run the same command to try them again"
+        )
+    say(f"done: python scripts/report.py {config.folder}")
+
+
+def read_config(arguments: list[str]) -> BenchmarkConfig:
+    """Flags over the file that --config names, over the defaults."""
+    if {"-h", "--help"} & set(arguments):
+        print("usage: benchmark.py [--config FILE.yaml] [OPTIONS]\n")
+        print("--config FILE.yaml  settings; the flags below go over them\n")
+    path, arguments = cli.take_option(arguments, "config")
+    return cli.parse(BenchmarkConfig, arguments, settings.read_yaml(BenchmarkConfig, Path(path)) if path else None)
+
+
+def make_cells(config: BenchmarkConfig) -> list[Cell]:
+    """Every cell, and what cannot be run is found out now.
+
+    Raises:
+        BadInput, ValueError, FileNotFoundError: for what does not exist or does not fit.
+    """
+    policies = {name: read_policy(name, config.device) for name in config.policies}
+    names = [policy_name(name) for name in policies]
+    if len(set(names)) < len(names):
+        raise cli.BadInput(f"policies must have different names, got {', '.join(names)}")
+    cells = []
+    for checkpoint in config.checkpoints:
+        for base in environments(config, checkpoint):
+            shifts = [*config.shifts, *(["sequence"] if config.sequence else [])]
+            check_shifts(base, config.shifts or config.sequence)
+            for shift in shifts:
+                for seed in config.seeds:
+                    for name, adaptation in policies.items():
+                        cells.append(make_cell(config, checkpoint, base, shift, seed, policy_name(name), adaptation))
+    return cells
+
+
+def make_cell(
+    config: BenchmarkConfig,
+    checkpoint: str,
+    base: envs.EnvConfig,
+    shift: str,
+    seed: int,
+    policy: str,
+    adaptation: AdaptationConfig | None,
+) -> Cell:
+    """One cell; `base` is its environment without a shift."""
+    sequence = tuple(shift for shift in config.sequence for _ in range(config.episodes)) if config.sequence else None
+    env = base if sequence else dataclasses.replace(base, shift=shift)
+    episodes, weights = len(sequence) if sequence else config.episodes, weights_of(checkpoint)
+    return Cell(checkpoint, base.task, shift, policy, seed, episodes, env, adaptation, weights, sequence, config.device)
+
+
+def policy_name(policy: str) -> str:
+    """What a policy is called in results: a file's name without its folder."""
+    return Path(policy).stem if Path(policy).suffix in (".yaml", ".yml") else policy
+
+
+def read_policy(name: str, device: str) -> AdaptationConfig | None:
+    """Settings of an adapting policy, None for the frozen one."""
+    if name == "frozen":
+        return None
+    if Path(name).suffix in (".yaml", ".yml"):
+        found = settings.read_yaml(AdaptationConfig, Path(name))
+    elif name in ADAPTATIONS:
+        found = ADAPTATIONS[name]
+    else:
+        raise cli.BadInput(f"unknown policy {name!r}; known: frozen, {', '.join(ADAPTATIONS)}, or a YAML file")
+    return dataclasses.replace(found, precision=resolve(found.precision, cli.check_device(device)))
+
+
+def environments(config: BenchmarkConfig, checkpoint: str) -> list[envs.EnvConfig]:
+    """Where a checkpoint is tried, without a shift."""
+    loaded = load_checkpoint(checkpoint)
+    if not loaded.env:
+        raise cli.BadInput(f"{checkpoint} does not say which environment it was trained in")
+    trained = settings.from_dict(envs.EnvConfig, loaded.env, "env")
+    base = dataclasses.replace(
+        trained,
+        shift="none",
+        shift_data=config.shift_data,
+        shift_split=config.shift_split,
+        quality=config.quality or trained.quality,
+    )
+    found = []
+    for task in config.tasks or (trained.task,):
+        # Another task has its own action repeat.
+        env = base if task == trained.task else dataclasses.replace(base, task=task, action_repeat=None)
+        probe = envs.make(env, "state")
+        actions = probe.action_space.shape
+        probe.close()
+        if actions != (loaded.agent.action_size,):
+            raise cli.BadInput(f"{checkpoint} has {loaded.agent.action_size} actions, {task} takes {actions}")
+        found.append(env)
+    return found
+
+
+def check_shifts(base: envs.EnvConfig, shifts: Sequence[str]) -> None:
+    """Raises what an environment would raise that cannot be made."""
+    for shift in dict.fromkeys(shifts):
+        env = envs.make(dataclasses.replace(base, shift=shift), "state")
+        env.reset(seed=0)
+        env.close()
+
+
+class Store:
+    """A folder of results: a file for each cell that is finished, whole or not there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def holds(self, cell: Cell) -> bool:
+        return (self._folder / "cells" / f"{cell.id}.json").is_file()
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """What the finished cells hold."""
+        for path in sorted((self._folder / "cells").glob("*.json")):
+            with contextlib.suppress(ValueError):
+                yield json.loads(path.read_text())
+
+    def put(self, result: Result) -> None:
+        """Keep a result; the film first, so that a finished cell has it."""
+        cell, failure = result.cell, self._folder / "failed" / f"{result.cell.id}.json"
+        text = json.dumps(result.to_dict(), separators=(",", ":")) + "\n"
+        if result.error:
+            cli.write_text(failure, text)
+            return
+        if result.video is not None:
+            cli.write_bytes(self._folder / "videos" / f"{cell.id}.mp4", result.video)
+        cli.write_text(self._folder / "cells" / f"{cell.id}.json", text)
+        failure.unlink(missing_ok=True)
+
+    def first_error(self) -> str:
+        path = next(iter(sorted((self._folder / "failed").glob("*.json"))))
+        failed = json.loads(path.read_text())
+        return f"{failed['cell']['checkpoint']} under {failed['cell']['shift']}: {failed['error']}"
+
+    def describe(self, config: BenchmarkConfig) -> None:
+        """Keep the settings that the folder was last run with."""
+        described = {**settings.to_dict(dataclasses.replace(config, output=None)), "command": command()}
+        cli.write_text(self._folder / "benchmark.yaml", yaml.safe_dump(described, sort_keys=False))
+
+
+def command() -> str:
+    """What was typed."""
+    return f"python {' '.join(sys.argv)}"
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One benchmark at a time in a folder; the lock goes with the process, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise cli.BadInput(f"another benchmark is running in {folder}") from error
+        yield
+
+
+def run_all(cells: Sequence[Cell], config: BenchmarkConfig, store: Store) -> int:
+    """Compute the cells and keep what comes of them; returns how many failed."""
+    jobs, failed = [(cell, command(), config.videos) for cell in cells], 0
+    with progress_bar("episodes", sum(cell.episodes for cell in cells), 0, "episodes") as bar:
+        for result in compute(run_cell, jobs, config.engine, config.workers, config.address):
+            store.put(result)
+            if result.error:
+                failed += 1
+                say(f"failed: {result.cell.title}: {result.error}")
+            bar.set_postfix_str(result.cell.title)
+            bar.update(result.cell.episodes)
+    return failed
+
+
+def measure(cells: Sequence[Cell], store: Store) -> dict[tuple[str, str], float]:
+    """Decisions a second of each checkpoint's policies: of cells that are finished, else in a short trial."""
+    known = [(record["cell"], record["measured"]) for record in store.read()]
+    speeds: dict[tuple[str, str], float] = {}
+    for cell in cells:
+        key = cell.checkpoint, cell.policy
+        if key not in speeds:
+            met = [m["steps_per_second"] for c, m in known if (c["checkpoint"], c["policy"]) == key]
+            speeds[key] = sum(met) / len(met) if met else _try_out(cell)
+    return speeds
+
+
+def _try_out(cell: Cell) -> float:
+    shift = next((shift for shift in cell.shifts if shift != "none"), "none")
+    env = open_env(dataclasses.replace(cell.env, shift=shift))
+    policy = make_policy(Arm(cell.checkpoint, cell.env, cell.adaptation, cell.seed, cell.episodes, cell.device))
+    policy.reset()
+    obs, _ = env.reset(seed=episode_seed(cell.seed, 0))
+    times = []
+    for _ in range(min(_TRIAL, cell.env.decisions)):
+        started = time.perf_counter()
+        action = policy.act(obs)
+        next_obs = env.step(action)[0]
+        policy.observe(obs, action, next_obs)
+        obs = next_obs
+        times.append(time.perf_counter() - started)
+    # The first decisions warm up, and a gate takes some to open.
+    return len(times[5:]) / max(sum(times[5:]), 1e-9)
+
+
+def predict(cells: Sequence[Cell], speeds: dict[tuple[str, str], float], workers: int) -> float:
+    """Hours, where every worker is as fast as this process was."""
+    seconds = sum(cell.decisions / speeds[cell.checkpoint, cell.policy] for cell in cells)
+    return seconds / min(workers, len(cells)) / 3600
+
+
+def format_hours(hours: float) -> str:
+    """In words that fit the size."""
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} seconds"
+    return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,176 @@
+"""One cell of a benchmark: one policy, one shift, some episodes. What it is says what comes out of it."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import platform
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from episodes import Arm, hardware, make_policy, open_env
+
+import envs
+import pad
+from pad import settings
+from pad.checkpoint import find_checkpoint
+from pad.deployment import AdaptationConfig, MeasuredPolicy
+from pad.evaluation import Episode, run_episode
+from pad.memory import keep_pages
+from pad.seeding import episode_seed
+from pad.video import write_video
+
+FRAMES_PER_SECOND = 20
+_REWARD_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is run; two equal cells have equal results, on one kind of machine to the last digit."""
+
+    checkpoint: str
+    task: str
+    shift: str
+    """"sequence" where each episode has its own."""
+    policy: str
+    seed: int
+    episodes: int
+    env: envs.EnvConfig
+    adaptation: AdaptationConfig | None
+    """None: frozen."""
+    weights: str
+    """Of the checkpoint's files, so that another training's results are not taken for this one's."""
+    sequence: tuple[str, ...] | None = None
+    """The shift of each episode, met one after the other by the same policy."""
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.sequence is not None and len(self.sequence) != self.episodes:
+            raise ValueError(f"a sequence of {len(self.sequence)} shifts is no {self.episodes} episodes")
+
+    @property
+    def id(self) -> str:
+        """The name of its files: of all that it is."""
+        return hashlib.sha256(json.dumps(settings.to_dict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def shifts(self) -> tuple[str, ...]:
+        """Of each episode."""
+        return self.sequence or (self.shift,) * self.episodes
+
+    @property
+    def title(self) -> str:
+        return f"{self.checkpoint}, {self.shift}, {self.policy}, seed {self.seed}"
+
+    @property
+    def decisions(self) -> int:
+        """The agent's steps in all episodes."""
+        return self.episodes * self.env.decisions
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a cell; `error` and `traceback` where nothing did."""
+
+    cell: Cell
+    episodes: list[dict[str, Any]]
+    measured: dict[str, Any]
+    video: bytes | None = None
+    error: str = ""
+    traceback: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers for a file; the video goes beside it."""
+        described = {"id": self.cell.id, "cell": settings.to_dict(self.cell)}
+        if self.error:
+            return {**described, "error": self.error, "traceback": self.traceback}
+        return {**described, "episodes": self.episodes, "measured": self.measured}
+
+
+def run_cell(cell: Cell, command: str, video: bool) -> Result:
+    """Every episode of a cell, in this process; whatever goes wrong is in the result."""
+    # Two threads beside another busy process are many times slower than one.
+    torch.set_num_threads(1)
+    keep_pages()
+    started = time.perf_counter()
+    try:
+        if weights_of(cell.checkpoint) != cell.weights:
+            raise ValueError(f"{cell.checkpoint} holds other weights here than where the benchmark was started")
+        episodes = list(_play(cell, video))
+        film = encode(episodes[0].frames) if video else None
+    except Exception as error:  # one cell's failure is not the benchmark's
+        return Result(cell, [], {}, None, " ".join(f"{type(error).__name__}: {error}".split()), traceback.format_exc())
+    timed = [episode for episode in episodes if not episode.frames] or episodes
+    measured = {
+        "seconds": round(time.perf_counter() - started, 3),
+        "steps_per_second": round(sum(e.steps for e in timed) / sum(e.seconds for e in timed), 2),
+        "hardware": hardware(),
+        "versions": versions(),
+        "command": command,
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    records = [describe(episode, shift) for episode, shift in zip(episodes, cell.shifts, strict=True)]
+    return Result(cell, records, measured, film)
+
+
+def _play(cell: Cell, video: bool) -> Any:
+    arm = Arm(cell.checkpoint, cell.env, cell.adaptation, cell.seed, cell.episodes, cell.device)
+    policy = make_policy(arm)
+    for number, shift in enumerate(cell.shifts):
+        env = open_env(dataclasses.replace(cell.env, shift=shift))
+        first = video and number == 0
+        # The loss of both arms in the film, measured in the same way.
+        yield run_episode(env, MeasuredPolicy(policy) if first else policy, episode_seed(cell.seed, number), first)
+
+
+def describe(episode: Episode, shift: str) -> dict[str, Any]:
+    """What a file keeps of an episode."""
+    loss = episode.self_supervised_loss
+    return {
+        "seed": episode.seed,
+        "shift": shift,
+        "episode_return": episode.episode_return,
+        "rewards": [round(reward, _REWARD_DIGITS) for reward in episode.rewards],
+        # A policy that looks only now and then has no curve.
+        "self_supervised_loss": [float(f"{value:.5g}") for value in loss] if len(loss) == episode.steps else [],
+        "updates": episode.updates,
+        "guards": dict(episode.guards),
+        "drift": round(float(np.mean(episode.drift)), 6) if episode.drift else 0.0,
+    }
+
+
+def encode(frames: list[np.ndarray]) -> bytes:
+    """An mp4 of every second pixel's neighbourhood: half as high and wide."""
+    pictures = np.stack(frames)
+    count, height, width = pictures.shape[0], pictures.shape[1] // 4 * 4, pictures.shape[2] // 4 * 4
+    squares = pictures[:, :height, :width].reshape(count, height // 2, 2, width // 2, 2, 3)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "film.mp4"
+        write_video(path, list(squares.mean((2, 4)).astype(np.uint8)), FRAMES_PER_SECOND)
+        return path.read_bytes()
+
+
+@lru_cache(maxsize=32)
+def weights_of(checkpoint: str) -> str:
+    """Changes with anything in a checkpoint that a deployed policy depends on."""
+    folder, digest = find_checkpoint(checkpoint), hashlib.sha256()
+    for name in ("model.safetensors", "config.yaml"):
+        path = folder / name
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder} has no {name}: its run is still training, or it is cut off")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Of what a result depends on."""
+    found = {name: importlib.metadata.version(name) for name in ("torch", "mujoco", "dm_control", "gymnasium", "numpy")}
+    return {"python": platform.python_version(), "pad": pad.__version__, **found}
