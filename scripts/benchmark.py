@@ -71,8 +71,8 @@ class BenchmarkConfig:
     engine: Engine = "local"
     """Where cells are computed: processes here, a Dask or Ray cluster, or SLURM."""
     address: str | None = None
-    """Of the cluster: tcp://host:8786 (Dask), ray://host:10001 or host:6379 (Ray), a partition of SLURM, or local to try
-    SLURM's jobs here. Default: Dask or Ray started here."""
+    """Of the cluster: tcp://host:8786 (Dask), ray://host:10001 or host:6379 (Ray), a partition (SLURM), or local to try
+    jobs of SLURM here. Default: Dask or Ray started here."""
     workers: int = field(default_factory=default_workers)
     """Cells that are computed at once."""
     estimate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -1,7 +1,12 @@
 """Where a benchmark's cells are computed: here, or on a user's cluster. Results come as they are finished."""
 
+import builtins
 import contextlib
-import sys
+import io
+import logging
+import pickle
+import types
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -11,6 +16,7 @@ import joblib
 
 Engine = Literal["local", "dask", "ray", "slurm"]
 R = TypeVar("R")
+Run = Callable[[bytes, bytes], bytes]
 
 
 def compute(
@@ -28,103 +34,116 @@ def compute(
     """
     if not jobs:
         return
-    if engine == "slurm":
-        yield from _submit(function, jobs, workers, address)
+    if engine == "local":
+        yield from _compute_here(function, jobs, workers)
         return
-    if engine == "local" and min(workers, len(jobs)) == 1:
+    run, parcels = _carried(), [(_scripts(), pickle.dumps((function, job))) for job in jobs]
+    clusters = {"dask": _compute_on_dask, "ray": _compute_on_ray, "slurm": _compute_on_slurm}
+    for result in clusters[engine](run, parcels, workers, address):
+        yield pickle.loads(result)  # noqa: S301  # of workers that run our own code
+
+
+def _compute_here(function: Callable[..., R], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[R]:
+    if min(workers, len(jobs)) == 1:
         for job in jobs:
             yield function(*job)
         return
-    with _backend(engine, workers, address):
-        pool = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
-        yield from pool(joblib.delayed(function)(*job) for job in jobs)
+    pool = joblib.Parallel(workers, "loky", return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
+    yield from pool(joblib.delayed(function)(*job) for job in jobs)
 
 
-@contextlib.contextmanager
-def _backend(engine: Engine, workers: int, address: str | None) -> Iterator[None]:
-    if engine == "local":
-        with joblib.parallel_config("loky"):
-            yield
-    elif engine == "dask":
-        with _dask(workers, address):
-            yield
-    else:
-        with _ray(workers, address):
-            yield
+def _scripts() -> bytes:
+    """The modules of this folder, in a zip file."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for path in sorted(Path(__file__).parent.glob("*.py")):
+            # One date for all: equal files make equal archives.
+            archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes())
+    return file.getvalue()
 
 
-@contextlib.contextmanager
-def _dask(workers: int, address: str | None) -> Iterator[None]:
+def _call_there(scripts: bytes, parcel: bytes) -> bytes:
+    """On a worker that has the installed packages and knows nothing of this folder: its modules come along.
+
+    Imports what it needs by itself, since it travels without this module.
+    """
+    import pickle
+    import sys
+    import tempfile
+    from pathlib import Path
+
+    if getattr(sys, "_pad_scripts", None) != scripts:
+        folder = Path(tempfile.mkdtemp(prefix="pad-scripts-"))
+        (folder / "scripts.zip").write_bytes(scripts)
+        sys.path.insert(0, str(folder / "scripts.zip"))
+        sys._pad_scripts = scripts  # type: ignore[attr-defined]
+    function, job = pickle.loads(parcel)  # noqa: S301  # from the benchmark that started this worker's job
+    return pickle.dumps(function(*job))
+
+
+def _carried() -> Run:
+    """`_call_there` as a function of no module, which picklers must send whole."""
+    carried = types.FunctionType(_call_there.__code__, {"__builtins__": builtins}, "_call_there")
+    carried.__module__ = "__main__"
+    return carried
+
+
+def _compute_on_dask(
+    run: Run, parcels: Sequence[tuple[bytes, bytes]], workers: int, address: str | None
+) -> Iterator[bytes]:
     distributed = _import("distributed", "dask")
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     cluster = contextlib.nullcontext(address)
     if address is None:
         cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
     with cluster as where:
         try:
             client = distributed.Client(where, timeout=10)
-        except (OSError, ValueError) as error:
-            raise cli.BadInput(f"no Dask scheduler at {address}: {error}") from error
-        with client, _sent_whole():
-            client.wait_for_workers(1)
-            with joblib.parallel_config("dask"):
-                yield
+            client.wait_for_workers(1, timeout=60)
+        except (OSError, ValueError) as error:  # TimeoutError too
+            raise cli.BadInput(f"no Dask scheduler with a worker at {address}: {error}") from error
+        with client, joblib.parallel_config("dask"):
+            pool = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
+            yield from pool(joblib.delayed(run)(*parcel) for parcel in parcels)
 
 
-@contextlib.contextmanager
-def _ray(workers: int, address: str | None) -> Iterator[None]:
-    ray, register = _import("ray", "ray"), _import("ray.util.joblib", "ray")
+def _compute_on_ray(
+    run: Run, parcels: Sequence[tuple[bytes, bytes]], workers: int, address: str | None
+) -> Iterator[bytes]:
+    # Not by Ray's backend for joblib, which gives results when the last is finished: stopped, all would be lost.
+    ray = _import("ray", "ray")
+    options = {"address": address} if address else {"num_cpus": workers, "include_dashboard": False}
     try:
-        options = {"address": address} if address else {"num_cpus": workers, "include_dashboard": False}
-        ray.init(log_to_driver=False, ignore_reinit_error=True, **options)
+        ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise cli.BadInput(f"no Ray cluster at {address}: {error}") from error
-    register.register_ray()
     try:
-        with _sent_whole(), joblib.parallel_config("ray"):
-            yield
+        remote, waiting, running = ray.remote(num_cpus=1)(run), list(parcels), []
+        while waiting or running:
+            while waiting and len(running) < workers:
+                running.append(remote.remote(*waiting.pop(0)))
+            (done,), running = ray.wait(running)
+            yield ray.get(done)
     finally:
         ray.shutdown()
 
 
-def _submit(
-    function: Callable[..., R], jobs: Sequence[tuple[Any, ...]], workers: int, address: str | None
-) -> Iterator[R]:
+def _compute_on_slurm(
+    run: Run, parcels: Sequence[tuple[bytes, bytes]], workers: int, address: str | None
+) -> Iterator[bytes]:
     submitit = _import("submitit", "slurm")
-    local = address == "local"
+    local, waiting, running = address == "local", list(parcels), []
     executor = submitit.AutoExecutor(folder=Path("runs") / "slurm", cluster="local" if local else "slurm")
     executor.update_parameters(timeout_min=24 * 60, cpus_per_task=1)
-    if not local:
+    if not local:  # one array of jobs, of which SLURM runs so many at once
         executor.update_parameters(slurm_array_parallelism=workers, **({"slurm_partition": address} if address else {}))
-    waiting, running = list(jobs), []
-    with _sent_whole():
-        if not local:
-            running, waiting = executor.map_array(function, *zip(*waiting, strict=True)), []
-        while waiting or running:
-            while waiting and len(running) < workers:
-                running.append(executor.submit(function, *waiting.pop(0)))
-            job = next(iter(submitit.helpers.as_completed(running, poll_frequency=0.5)))
-            running.remove(job)
-            yield job.result()
-
-
-@contextlib.contextmanager
-def _sent_whole() -> Iterator[None]:
-    """Workers elsewhere have the installed packages but not this folder: its modules travel with the jobs."""
-    import cloudpickle
-
-    here = Path(__file__).parent
-    modules = [
-        module
-        for name, module in list(sys.modules.items())
-        if name != "__main__" and (file := getattr(module, "__file__", None)) and Path(file).parent == here
-    ]
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        for module in modules:
-            cloudpickle.unregister_pickle_by_value(module)
+        running, waiting = executor.map_array(run, *zip(*parcels, strict=True)), []
+    while waiting or running:
+        while waiting and len(running) < workers:
+            running.append(executor.submit(run, *waiting.pop(0)))
+        job = next(iter(submitit.helpers.as_completed(running, poll_frequency=0.5)))
+        running.remove(job)
+        yield job.result()
 
 
 def _import(name: str, engine: str) -> Any:
