@@ -325,10 +325,10 @@ def predict(cells: Sequence[Cell], speeds: dict[tuple[str, str], float], workers
 
 
 def format_hours(hours: float) -> str:
-    """In words that fit the size."""
+    """In a unit that fits the size."""
     if hours < 1 / 60:
-        return f"{hours * 3600:.0f} seconds"
-    return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
+        return f"{hours * 3600:.0f} s"
+    return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.1f} h"
 
 
 if __name__ == "__main__":

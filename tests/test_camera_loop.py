@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
 from camera_loop import Recent  # noqa: E402
 from hostile import FAULTS, spoil  # noqa: E402
 from wire import MAX_HEADER, Closed, Decoder, Link, Malformed, encode  # noqa: E402

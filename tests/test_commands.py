@@ -21,7 +21,6 @@ import yaml
 from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
 PUBLISHED = ROOT.parent / "shared" / "data"
 TINY = """
 env: {task: cartpole_swingup, episode_length: 80}

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
 from soak import Point, SoakConfig, findings, make_policy, soak  # noqa: E402
 
 SHORT = SoakConfig(steps=300, points=10, every=2, save_every=50, episode_steps=40, hostile=0.2)

@@ -1,0 +1,293 @@
+"""The benchmark's command: each cell once, whatever stops it, and the same results wherever it runs."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cells
+import pytest
+import torch
+import yaml
+from test_commands import ROOT, call, run
+
+from pad.agent import Agent, AgentConfig
+from pad.checkpoint import Checkpoint, save_checkpoint
+from pad.encoder import EncoderConfig
+
+TINY = """
+name: tiny
+checkpoints: [tiny]
+shifts: [none, color_hard, "camera:0.4 + noise", "none@0, video_hard@5"]
+policies: [frozen, quick.yaml]
+episodes: 2
+workers: 1
+output: results
+"""
+QUICK = """
+batch_size: 2
+guards: {gate_features: null, trial: null, action_jump: null}
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """A folder with an untrained agent and a small benchmark."""
+    here = tmp_path_factory.mktemp("benchmark")
+    torch.manual_seed(0)
+    encoder = EncoderConfig(strides=(3, 2, 2), shared_layers=2, filters=4, projection=8)
+    agent = Agent((9, 100, 100), 1, AgentConfig(encoder, hidden=8), critic=False)
+    save_checkpoint(here / "tiny", Checkpoint(agent, {"task": "cartpole_swingup", "episode_length": 80}))
+    (here / "tiny.yaml").write_text(TINY)
+    (here / "quick.yaml").write_text(QUICK)
+    return here
+
+
+@pytest.fixture
+def folder(prepared, tmp_path) -> Path:
+    shutil.copytree(prepared, tmp_path / "work")
+    return tmp_path / "work"
+
+
+@pytest.fixture(scope="module")
+def finished(prepared, tmp_path_factory) -> Path:
+    """The same after an unbroken run."""
+    here = tmp_path_factory.mktemp("finished") / "work"
+    shutil.copytree(prepared, here)
+    result = call("benchmark.py --config tiny.yaml", here)
+    assert result.returncode == 0, result.stderr
+    return here
+
+
+def results(folder: Path) -> dict[str, dict]:
+    """What every cell came to, without what a clock measured."""
+    records = [json.loads(path.read_text()) for path in (folder / "cells").glob("*.json")]
+    return {record["id"]: {key: record[key] for key in ("cell", "episodes")} for record in records}
+
+
+def test_every_cell_is_run_and_says_all_about_itself(finished):
+    found = results(finished / "results")
+    assert len(found) == 4 * 2
+    for name, record in found.items():
+        cell = record["cell"]
+        assert len(record["episodes"]) == cell["episodes"] == 2
+        assert [len(episode["rewards"]) for episode in record["episodes"]] == [10, 10]
+        assert len(record["episodes"][0]["self_supervised_loss"]) == 10
+        assert record["episodes"][0]["episode_return"] == pytest.approx(sum(record["episodes"][0]["rewards"]), abs=1e-4)
+        assert (finished / "results" / "videos" / f"{name}.mp4").stat().st_size > 500
+    text = json.loads(next((finished / "results" / "cells").glob("*.json")).read_text())
+    assert {"seconds", "steps_per_second", "hardware", "versions", "command", "finished"} == set(text["measured"])
+    assert "benchmark.py --config tiny.yaml" in text["measured"]["command"]
+
+
+def test_the_arms_of_a_shift_meet_the_same_episodes(finished):
+    seeds = [[episode["seed"] for episode in record["episodes"]] for record in results(finished / "results").values()]
+    assert all(other == seeds[0] for other in seeds)
+    adapting = [record for record in results(finished / "results").values() if record["cell"]["policy"] == "quick"]
+    assert all(episode["updates"] > 0 for record in adapting for episode in record["episodes"])
+
+
+def test_what_is_finished_is_not_done_again_and_more_can_be_added(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "work")
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work" / "results" / "cells").iterdir()}
+    again = call("benchmark.py --config tiny.yaml", tmp_path / "work")
+    assert "8 cells, 8 of them finished before" in again.stderr
+    more = call("benchmark.py --config tiny.yaml --seeds 0 1 --shifts none", tmp_path / "work")
+    assert "4 cells, 2 of them finished before" in more.stderr
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work" / "results" / "cells").iterdir()}
+    assert len(after) == 10
+    assert all(after[name] == before[name] for name in before)
+
+
+def test_other_weights_are_other_cells(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "work")
+    config = tmp_path / "work" / "tiny" / "config.yaml"
+    config.write_text(config.read_text() + "\n")
+    cells.weights_of.cache_clear()
+    assert "8 cells, 0 of them" in call("benchmark.py --config tiny.yaml --estimate", tmp_path / "work").stderr
+    cells.weights_of.cache_clear()
+
+
+def test_an_estimate_leaves_nothing_behind(folder):
+    result = call("benchmark.py --config tiny.yaml --estimate", folder)
+    assert result.returncode == 0
+    assert "take about" in result.stderr
+    assert not (folder / "results" / "cells").exists()
+
+
+def test_a_cell_that_fails_is_recorded_and_does_not_stop_the_rest(folder, monkeypatch):
+    original = cells.run_episode
+
+    def fragile(env, policy, seed, record):
+        if env.unwrapped.config.shift == "color_hard":
+            raise RuntimeError("the lamp went out")
+        return original(env, policy, seed, record)
+
+    monkeypatch.setattr(cells, "run_episode", fragile)
+    result = call("benchmark.py --config tiny.yaml", folder)
+    assert result.returncode == 2
+    assert "2 cells failed, the first: tiny under color_hard: RuntimeError: the lamp went out" in result.stderr
+    assert len(results(folder / "results")) == 6
+    failed = [json.loads(path.read_text()) for path in (folder / "results" / "failed").iterdir()]
+    assert {record["cell"]["shift"] for record in failed} == {"color_hard"}
+    assert "Traceback" in failed[0]["traceback"]
+    monkeypatch.setattr(cells, "run_episode", original)
+    assert call("benchmark.py --config tiny.yaml", folder).returncode == 0
+    assert len(results(folder / "results")) == 8
+    assert not list((folder / "results" / "failed").iterdir())
+
+
+def test_a_second_benchmark_in_the_same_folder_is_refused(folder):
+    import benchmark
+
+    with benchmark.locked(folder / "results"):
+        result = call("benchmark.py --config tiny.yaml", folder)
+    assert result.returncode == 2
+    assert "another benchmark is running in results" in result.stderr
+
+
+def test_a_sequence_is_one_life(folder):
+    (folder / "never.yaml").write_text(QUICK + "reset: never\n")
+    command = "benchmark.py --config tiny.yaml --sequence none color_hard none --policies frozen quick.yaml never.yaml"
+    assert call(command, folder).returncode == 0
+    found = {record["cell"]["policy"]: record for record in results(folder / "results").values()}
+    assert set(found) == {"frozen", "quick", "never"}
+    for record in found.values():
+        assert [e["shift"] for e in record["episodes"]] == ["none"] * 2 + ["color_hard"] * 2 + ["none"] * 2
+    drift = {name: [episode["drift"] for episode in record["episodes"]] for name, record in found.items()}
+    assert max(drift["frozen"]) == 0
+    assert drift["never"][-1] > max(drift["quick"])
+
+
+BAD = {
+    "benchmark.py --config nowhere.yaml": "no config file nowhere.yaml",
+    "benchmark.py --config tiny.yaml --checkpoints nowhere": "no checkpoint at 'nowhere'",
+    "benchmark.py --config tiny.yaml --policies best": "unknown policy 'best'; known: frozen, default",
+    "benchmark.py --config tiny.yaml --policies default": "scripts/calibrate.py",
+    "benchmark.py --config tiny.yaml --shifts fog": "unknown shift 'fog'; known: none",
+    "benchmark.py --config tiny.yaml --shifts none none": "shifts names none twice",
+    "benchmark.py --config tiny.yaml --tasks walker_walk": "tiny has 1 actions, walker_walk takes (6,)",
+    "benchmark.py --config tiny.yaml --tasks walker_fly": "unknown task 'walker_fly'",
+    "benchmark.py --config tiny.yaml --episodes 0": "at least 1",
+    "benchmark.py --config tiny.yaml --engine cloud": "cloud",
+    "benchmark.py --config tiny.yaml --shift-data nowhere": "nowhere",
+}
+
+
+@pytest.mark.parametrize("command", BAD)
+def test_bad_input_gets_one_line_and_exit_code_2(folder, command):
+    result = call(command, folder)
+    assert result.returncode == 2, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert BAD[command] in line
+    assert not (folder / "results" / "cells").exists()
+
+
+@pytest.mark.slow
+def test_a_benchmark_that_is_killed_again_and_again_ends_as_an_unbroken_one(finished, folder):
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--config", "tiny.yaml", "--workers", "2"]
+    for seconds in (9, 11, 13, 8):
+        started = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(seconds)
+        os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+    assert run("benchmark.py --config tiny.yaml --workers 2", folder).returncode == 0
+    assert results(folder / "results") == results(finished / "results")
+    assert not list((folder / "results").rglob("*.new"))
+
+
+@pytest.mark.slow
+def test_interrupting_keeps_what_is_finished(folder):
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--config", "tiny.yaml", "--episodes", "60"]
+    started = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    while not list((folder / "results").glob("cells/*.json")):
+        time.sleep(0.2)
+    started.send_signal(signal.SIGINT)
+    assert "Traceback" not in started.communicate(timeout=60)[1]
+    assert started.returncode == 130
+
+
+def engine(name: str, arguments: str, finished: Path, folder: Path) -> None:
+    result = run(f"benchmark.py --config tiny.yaml --workers 2 --engine {name} {arguments}", folder)
+    assert result.returncode == 0, result.stderr
+    assert results(folder / "results") == results(finished / "results")
+
+
+@pytest.mark.slow
+def test_processes_here_give_the_same_to_the_last_digit(finished, folder):
+    engine("local", "", finished, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "package", "arguments"),
+    [("dask", "distributed", ""), ("ray", "ray", ""), ("slurm", "submitit", "--address local")],
+)
+def test_a_cluster_started_here_gives_the_same_to_the_last_digit(finished, folder, name, package, arguments):
+    pytest.importorskip(package)
+    engine(name, arguments, finished, folder)
+
+
+@pytest.mark.slow
+def test_dask_workers_that_were_started_elsewhere_give_the_same(finished, folder, tmp_path):
+    pytest.importorskip("distributed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # Workers know the checkpoint by its path, and nothing of the scripts.
+    (tmp_path / "tiny").symlink_to(folder / "tiny")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PYTHONPATH"] = str(ROOT)
+    start = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port),
+             "--no-dashboard"]  # fmt: skip
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", f"tcp://127.0.0.1:{port}", "--nworkers", "2",
+              "--nthreads", "1", "--no-dashboard"]  # fmt: skip
+    started = [
+        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+        for command in (start, worker)
+    ]
+    try:
+        engine("dask", f"--address tcp://127.0.0.1:{port}", finished, folder)
+    finally:
+        for process in started:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "package", "address"), [("dask", "distributed", "tcp://127.0.0.1:1"), ("ray", "ray", "127.0.0.1:1")]
+)
+def test_a_cluster_that_does_not_answer_is_one_line(folder, name, package, address):
+    pytest.importorskip(package)
+    result = run(f"benchmark.py --config tiny.yaml --engine {name} --address {address}", folder)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert address in result.stderr
+
+
+@pytest.mark.parametrize(("name", "module"), [("dask", "distributed"), ("ray", "ray"), ("slurm", "submitit")])
+def test_a_missing_package_of_an_engine_is_named(folder, monkeypatch, name, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    result = call(f"benchmark.py --config tiny.yaml --engine {name}", folder)
+    assert result.returncode == 2
+    assert "pip install 'pad-rl[cluster]'" in result.stderr
+
+
+def test_the_benchmarks_that_ship_can_be_run(tmp_path):
+    for path in sorted((ROOT / "configs" / "benchmark").glob("*.yaml")):
+        if "name" in yaml.safe_load(path.read_text()) and path.stem != "published":
+            import benchmark
+
+            before = Path.cwd()
+            os.chdir(ROOT)
+            try:
+                found = benchmark.make_cells(benchmark.read_config(["--config", str(path)]))
+            finally:
+                os.chdir(before)
+            assert len({cell.id for cell in found}) == len(found) > 1
