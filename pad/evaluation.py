@@ -64,7 +64,7 @@ def run_episode(env: gym.Env, policy: Policy, seed: int, record: bool = False) -
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval over episodes."""
+    """A mean, or another number of that kind, with its 95 % interval over episodes."""
 
     mean: float
     low: float
@@ -144,8 +144,13 @@ def compare(frozen: Sequence[Episode], adapted: Sequence[Episode]) -> Comparison
     """
     if [episode.seed for episode in frozen] != [episode.seed for episode in adapted]:
         raise ValueError("frozen and adapted must be the same episodes in the same order")
-    before = np.array([episode.episode_return for episode in frozen])
-    after = np.array([episode.episode_return for episode in adapted])
+    before, after = ([episode.episode_return for episode in arm] for arm in (frozen, adapted))
+    return compare_returns(before, after)
+
+
+def compare_returns(frozen: Sequence[float], adapted: Sequence[float]) -> Comparison:
+    """Paired statistics of the returns of the same episodes in the same order."""
+    before, after = np.asarray(frozen, float), np.asarray(adapted, float)
     return Comparison(
         mean_interval(before),
         mean_interval(after),

@@ -14,7 +14,7 @@ LAYERS = {
     "pad": ["types", "settings", "seeding", "memory", "precision", "colors", "gate", "losses", "windows",
             "augmentations", "encoder", "networks", "objectives", "replay_buffer", "agent", "sac", "asymmetric",
             "pictures", "cloning", "expert", "checkpoint", "tracking", "old_gym", "deployment", "evaluation",
-            "calibration", "video", "training"],
+            "statistics", "calibration", "video", "training"],
     "envs": ["gradient", "opengl", "tasks", "appearance", "dynamics", "graphics", "view", "renderer", "scene", "shifts",
              "sensors", "dm_control_env"],
 }  # fmt: skip

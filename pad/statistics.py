@@ -1,0 +1,132 @@
+"""What many returns say together: aggregates over tasks with their uncertainty, after Agarwal et al. (2021).
+
+Pure functions on arrays that know neither policies nor files. Scores come in strata, one array for each task or cell;
+whatever is measured runs along an array's last axis, so that all resamples of a bootstrap are computed at once. What
+two arms say about one cell stands in `pad.evaluation`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from pad.evaluation import Interval
+
+Strata = Sequence[np.ndarray]
+"""Scores of each task or cell; strata may have different sizes."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """A curve with the ends of its 95 % interval at each point."""
+
+    at: np.ndarray
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def standard_deviation_over_seeds(scores: Strata) -> float | None:
+    """Of the mean scores of the seeds, one stratum each, with n - 1 in the denominator; None for a single seed.
+
+    Papers report it beside a mean over seeds. It tells how seeds differ, not how well their mean is known.
+    """
+    means = [float(np.mean(seed)) for seed in scores]
+    return float(np.std(means, ddof=1)) if len(means) > 1 else None
+
+
+def interquartile_mean(scores: Strata) -> np.ndarray:
+    """Mean of the middle half of all scores, whatever their stratum."""
+    return np.asarray(stats.trim_mean(np.concatenate(scores, axis=-1), 0.25, axis=-1))
+
+
+def probability_of_improvement(scores: Strata, base: Strata) -> np.ndarray:
+    """Chance that a score drawn from a stratum is above one drawn from its base, a tie being half; mean over strata.
+
+    The statistic of Mann and Whitney (1947) over the number of pairs. Scores are drawn without regard to episodes that
+    both arms met; `pad.evaluation.compare` is the paired view.
+    """
+    # scipy's mannwhitneyu also computes a p-value, which takes a thousand times as long and is not wanted.
+    return np.asarray(np.mean([_chance_above(x, y) for x, y in zip(scores, base, strict=True)], axis=0))
+
+
+def _chance_above(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    x, y = x[..., :, None], y[..., None, :]
+    return np.asarray(((x > y) + 0.5 * (x == y)).mean(axis=(-1, -2)))
+
+
+def performance_profile(scores: Strata, thresholds: np.ndarray) -> np.ndarray:
+    """Share of scores above each threshold, along the first axis; each stratum counts alike."""
+    shares = [[(stratum > tau).mean(axis=-1) for tau in thresholds] for stratum in scores]
+    return np.asarray(np.mean(shares, axis=0))
+
+
+def stratified_bootstrap(
+    statistic: Callable[..., np.ndarray], *samples: Strata, resamples: int = 2_000, level: float = 0.95, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the percentile interval of `statistic(*samples)`, always the same for the same scores.
+
+    Every stratum is resampled with replacement by itself, along its last axis. The statistic is called once with
+    `resamples` of them along the axis before, which it must leave as its last. scipy's bootstrap would refuse a stratum
+    with a single score.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = [[_resample(stratum, resamples, rng) for stratum in sample] for sample in samples]
+    outside = (1 - level) / 2
+    low, high = np.quantile(statistic(*drawn), [outside, 1 - outside], axis=-1)
+    return np.asarray(low), np.asarray(high)
+
+
+def _resample(stratum: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    size = np.shape(stratum)[-1]
+    return np.asarray(stratum)[..., rng.integers(size, size=(resamples, size))]
+
+
+def aggregate(statistic: Callable[..., np.ndarray], *samples: Strata) -> Interval:
+    """A number over strata, such as the interquartile mean, with its stratified bootstrap interval."""
+    low, high = stratified_bootstrap(statistic, *samples)
+    return Interval(float(statistic(*samples)), float(low), float(high))
+
+
+def profile_band(scores: Strata, thresholds: np.ndarray) -> Band:
+    """The performance profile with its pointwise interval."""
+    low, high = stratified_bootstrap(lambda drawn: performance_profile(drawn, thresholds), scores, resamples=500)
+    return Band(thresholds, performance_profile(scores, thresholds), low, high)
+
+
+def return_over_time(rewards: Sequence[Sequence[float]], points: int = 50) -> np.ndarray:
+    """Return so far by progress through the episode: (points + 1, episodes), the first row 0.
+
+    Progress is a share of the longest episode; one that ended earlier keeps the return that it had.
+    """
+    longest = max(len(episode) for episode in rewards)
+    steps = np.linspace(0, longest, points + 1)
+    sums = [np.concatenate([[0.0], np.cumsum(episode)]) for episode in rewards]
+    return np.stack([np.interp(steps, np.arange(len(so_far)), so_far) for so_far in sums], axis=-1)
+
+
+def gain_over_time(
+    frozen: Sequence[Sequence[Sequence[float]]], adapted: Sequence[Sequence[Sequence[float]]], points: int = 50
+) -> Band:
+    """How far the adapted return is ahead of the frozen one by progress, paired by episode; each stratum counts alike.
+
+    Args:
+        frozen: rewards by stratum, episode and step.
+        adapted: those of the same episodes in the same order.
+    """
+    differences = [_difference(a, b, points) for a, b in zip(adapted, frozen, strict=True)]
+    low, high = stratified_bootstrap(_mean_over_strata, differences, resamples=500)
+    return Band(np.linspace(0, 1, points + 1), _mean_over_strata(differences), low, high)
+
+
+def _difference(adapted: Sequence[Sequence[float]], frozen: Sequence[Sequence[float]], points: int) -> np.ndarray:
+    if len(adapted) != len(frozen):
+        raise ValueError(f"each episode needs a partner, got {len(adapted)} adapted and {len(frozen)} frozen")
+    # Both arms at once: progress must mean the same number of steps in both.
+    both = return_over_time([*adapted, *frozen], points)
+    return both[:, : len(adapted)] - both[:, len(adapted) :]
+
+
+def _mean_over_strata(strata: Strata) -> np.ndarray:
+    return np.asarray(np.mean([stratum.mean(axis=-1) for stratum in strata], axis=0))

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from pad import statistics
+from pad.evaluation import compare_returns, mean_interval
+from pad.statistics import aggregate, interquartile_mean, performance_profile, probability_of_improvement
+
+SCORES = [np.array([1.0, 5.0, 9.0]), np.array([2.0, 4.0, 6.0, 8.0, 100.0])]
+
+
+def scores(seed: int, runs: int = 10, tasks: int = 3, mean: float = 0.5) -> np.ndarray:
+    """Runs by tasks, between 0 and 1."""
+    return np.random.default_rng(seed).normal(mean, 0.2, (runs, tasks)).clip(0, 1)
+
+
+def test_the_deviation_over_seeds_is_that_of_their_means_and_needs_two():
+    seeds = [np.array([0.0, 20.0]), np.array([30.0, 10.0]), np.array([30.0])]
+    assert statistics.standard_deviation_over_seeds(seeds) == pytest.approx(10)
+    assert statistics.standard_deviation_over_seeds(seeds[:1]) is None
+
+
+def test_the_interquartile_mean_ignores_the_best_and_the_worst_quarter():
+    assert interquartile_mean(SCORES) == pytest.approx((4 + 5 + 6 + 8) / 4)
+
+
+def test_the_probability_of_improvement_is_that_of_mann_and_whitney_with_ties_as_half():
+    x, y = np.random.default_rng(0).integers(5, size=(2, 30)).astype(float)
+    expected = stats.mannwhitneyu(x, y, alternative="greater").statistic / 900
+    assert probability_of_improvement([x], [y]) == pytest.approx(expected)
+    assert probability_of_improvement([x], [x]) == pytest.approx(0.5)
+    assert probability_of_improvement([x, x], [x - 10, x]) == pytest.approx(0.75)
+
+
+def test_a_profile_falls_from_all_scores_to_none_and_counts_each_task_alike():
+    profile = performance_profile(SCORES, np.array([0.0, 5.0, 100.0]))
+    assert profile.tolist() == pytest.approx([1, (1 / 3 + 3 / 5) / 2, 0])
+
+
+def test_the_bootstrap_stays_within_strata_of_any_size():
+    strata = [np.array([1.0]), np.array([10.0, 10.0, 10.0]), np.array([100.0, 100.0])]
+    drawn = []
+
+    def spy(sample):
+        drawn.extend(sample)
+        return interquartile_mean(sample)
+
+    low, high = statistics.stratified_bootstrap(spy, strata, resamples=50)
+    assert [stratum.shape for stratum in drawn] == [(50, 1), (50, 3), (50, 2)]
+    assert [set(np.unique(stratum)) for stratum in drawn] == [{1.0}, {10.0}, {100.0}]
+    assert low == high == pytest.approx(interquartile_mean(strata))
+
+
+def test_an_interval_is_the_same_each_time_and_holds_the_number():
+    first, again = (aggregate(interquartile_mean, SCORES) for _ in range(2))
+    assert first == again
+    assert first.low < first.mean < first.high
+
+
+def test_the_bootstrap_covers_what_it_claims():
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(100):
+        interval = aggregate(interquartile_mean, [rng.normal(5, 2, 20), rng.normal(5, 2, 20)])
+        covered += interval.low <= 5 <= interval.high
+    assert 86 <= covered <= 99
+
+
+def test_the_mean_of_a_single_stratum_agrees_with_the_interval_of_the_evaluation():
+    sample = np.random.default_rng(0).normal(0, 10, 60)
+    ours = aggregate(lambda strata: np.asarray(strata[0].mean(axis=-1)), [sample])
+    reference = mean_interval(sample)
+    assert ours.mean == reference.mean
+    assert (ours.low, ours.high) == pytest.approx((reference.low, reference.high), abs=0.5)
+
+
+def test_return_over_time_ends_at_the_return_and_keeps_it_after_an_early_end():
+    curves = statistics.return_over_time([[1.0, 1.0, 1.0, 1.0], [3.0, 3.0]], points=4)
+    assert curves[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert curves[:, 1].tolist() == [0, 3, 6, 6, 6]
+
+
+def test_the_gain_over_time_is_paired_and_ends_at_the_difference_of_the_comparison():
+    rng = np.random.default_rng(0)
+    frozen = rng.uniform(0, 1, (8, 40)) * np.arange(1, 9)[:, None]
+    adapted = frozen + np.linspace(0, 0.1, 40)
+    gain = statistics.gain_over_time([frozen.tolist()], [adapted.tolist()], points=20)
+    assert (gain.at[0], gain.at[-1], gain.value[0]) == (0, 1, 0)
+    expected = compare_returns(frozen.sum(1).tolist(), adapted.sum(1).tolist()).difference
+    assert gain.value[-1] == pytest.approx(expected.mean)
+    assert gain.high[-1] - gain.low[-1] < 1e-9  # the same gain in every episode
+    assert gain.value[10] < gain.value[-1] / 2
+
+
+def test_a_gain_without_partners_is_refused():
+    with pytest.raises(ValueError, match="2 adapted and 1 frozen"):
+        statistics.gain_over_time([[[1.0]]], [[[1.0], [2.0]]])
+
+
+def test_aggregates_equal_those_of_rliable():
+    library = pytest.importorskip("rliable.library")
+    metrics = pytest.importorskip("rliable.metrics")
+    x, y = scores(0, mean=0.6), scores(1)
+    thresholds = np.linspace(0, 1, 21)
+    theirs, intervals = library.get_interval_estimates(
+        {"x": x},
+        lambda sample: np.array([metrics.aggregate_iqm(sample)]),
+        reps=2_000,
+        random_state=np.random.RandomState(0),
+    )
+    ours = aggregate(interquartile_mean, list(x.T))
+    assert ours.mean == pytest.approx(theirs["x"][0])
+    assert (ours.low, ours.high) == pytest.approx(intervals["x"].ravel(), abs=0.01)
+
+    theirs, intervals = library.get_interval_estimates(
+        {"x,y": (x, y)}, metrics.probability_of_improvement, reps=1_000, random_state=np.random.RandomState(0)
+    )
+    ours = aggregate(probability_of_improvement, list(x.T), list(y.T))
+    assert ours.mean == pytest.approx(float(theirs["x,y"]))
+    assert (ours.low, ours.high) == pytest.approx(intervals["x,y"].ravel(), abs=0.03)
+
+    profiles, intervals = library.create_performance_profile({"x": x}, thresholds, reps=500)
+    band = statistics.profile_band(list(x.T), thresholds)
+    assert band.value == pytest.approx(profiles["x"])
+    assert np.stack([band.low, band.high]) == pytest.approx(intervals["x"], abs=0.07)
