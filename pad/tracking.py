@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -55,6 +55,20 @@ class Tracker:
             import wandb
 
             self._wandb.log({name: wandb.Video(str(path), format="mp4")}, step=step)
+
+    def log_image(self, name: str, path: Path, caption: str, step: int) -> None:
+        """Show a picture's file in Weights & Biases."""
+        if self._wandb is not None:
+            import wandb
+
+            self._wandb.log({name: wandb.Image(str(path), caption=caption)}, step=step)
+
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
+        """Show a table in Weights & Biases."""
+        if self._wandb is not None:
+            import wandb
+
+            self._wandb.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])}, step=step)
 
     def position(self) -> int:
         """Length of the file so far."""

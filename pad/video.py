@@ -30,7 +30,7 @@ def compose(arms: dict[str, Episode], title: str) -> Iterator[np.ndarray]:
     size = next(iter(arms.values())).frames[0].shape[0]
     width = size * len(arms)
     returns = {name: np.cumsum(episode.rewards) for name, episode in arms.items()}
-    losses = {name: _smooth(e.self_supervised_loss) for name, e in arms.items() if e.self_supervised_loss}
+    losses = {name: smooth(e.self_supervised_loss) for name, e in arms.items() if e.self_supervised_loss}
     curves = {"return": returns, "self-supervised loss": losses} if losses else {"return": returns}
     height = _TITLE + size + _PANEL * len(curves)
     for step in range(max(episode.steps for episode in arms.values())):
@@ -66,7 +66,7 @@ def _draw_curves(
             draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), COLORS[name], 2)
 
 
-def _smooth(values: Sequence[float], window: int = 10) -> np.ndarray:
+def smooth(values: Sequence[float], window: int = 10) -> np.ndarray:
     """Mean of the last `window` values, at each step."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     end = np.arange(1, len(total))

@@ -1,0 +1,139 @@
+"""Lifelong runs: one policy meets shift after shift and goes on learning; what it gains and what it forgets.
+
+A shift is met when its episodes begin, and that meeting lasts until another shift's do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from report_rows import check_paired
+from results_folder import FROZEN, Cell
+
+from pad.evaluation import Interval, mean_interval
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A mean of one policy, and how far it is from the frozen one's."""
+
+    mean: Interval
+    difference: Interval | None
+    """None for the frozen policy, and where that was not measured."""
+
+
+@dataclass(frozen=True)
+class Remembering:
+    """A policy's return when it met a shift first and when it met it again."""
+
+    shift: str
+    first: Paired
+    second: Paired | None
+    """None where the sequence holds one meeting."""
+
+
+@dataclass(frozen=True)
+class Lifelong:
+    """One policy of one agent through a sequence, over its seeds."""
+
+    policy: str
+    cells: tuple[Cell, ...]
+    bases: tuple[Cell, ...]
+    """Of the frozen policy for the same episodes; empty where it was not measured."""
+    positions: tuple[Interval, ...]
+    """Return at each place of the sequence."""
+    overall: Paired
+    meetings: tuple[Remembering, ...]
+    forgetting: Paired | None
+    """Return of the last meeting of `none` minus that of the first; None where the sequence holds no two."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """All policies of one agent through one sequence."""
+
+    task: str
+    agent: str
+    sequence: tuple[str, ...]
+    policies: tuple[Lifelong, ...]
+
+
+def make_courses(cells: Sequence[Cell]) -> list[Course]:
+    """Every agent and sequence among the cells.
+
+    Raises:
+        BadInput: when two arms met other episodes.
+    """
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell.sequence is not None:
+            groups.setdefault(cell.key("seed", "policy", "adaptation"), []).append(cell)
+    return [_make_course(group) for group in groups.values()]
+
+
+def _make_course(cells: list[Cell]) -> Course:
+    frozen = {cell.seed: cell for cell in cells if cell.policy == FROZEN}
+    by_policy: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_policy.setdefault(cell.policy, []).append(cell)
+    first = cells[0]
+    assert first.sequence is not None
+    policies = tuple(_make_lifelong(policy, arm, frozen) for policy, arm in by_policy.items())
+    return Course(first.task, first.checkpoint, first.sequence, policies)
+
+
+def _make_lifelong(policy: str, cells: list[Cell], frozen: dict[int, Cell]) -> Lifelong:
+    bases = [frozen[cell.seed] for cell in cells if cell.seed in frozen] if policy != FROZEN else []
+    # A mean over seeds is compared with one over the same seeds, or not at all.
+    bases = bases if len(bases) == len(cells) else []
+    for base, cell in zip(bases, cells, strict=False):
+        check_paired(base, cell)
+    assert cells[0].sequence is not None
+    returns = np.array([cell.returns for cell in cells])
+    base_returns = np.array([base.returns for base in bases]) if bases else None
+    met = meetings(cells[0].sequence)
+    calm = met.get("none", [])
+    return Lifelong(
+        policy,
+        tuple(cells),
+        tuple(bases),
+        tuple(mean_interval(column) for column in returns.T),
+        _pair(returns, base_returns, range(returns.shape[1])),
+        tuple(
+            Remembering(
+                shift,
+                _pair(returns, base_returns, places[0]),
+                _pair(returns, base_returns, places[1]) if len(places) > 1 else None,
+            )
+            for shift, places in met.items()
+        ),
+        _forgetting(returns, base_returns, calm[0], calm[-1]) if len(calm) > 1 else None,
+    )
+
+
+def meetings(sequence: Sequence[str]) -> dict[str, list[range]]:
+    """Places of each shift's episodes, meeting by meeting."""
+    found: dict[str, list[range]] = {}
+    start = 0
+    for shift, episodes in groupby(sequence):
+        length = len(list(episodes))
+        found.setdefault(shift, []).append(range(start, start + length))
+        start += length
+    return found
+
+
+def _pair(returns: np.ndarray, base: np.ndarray | None, places: range) -> Paired:
+    own = returns[:, places].ravel()
+    return Paired(mean_interval(own), None if base is None else mean_interval(own - base[:, places].ravel()))
+
+
+def _forgetting(returns: np.ndarray, base: np.ndarray | None, first: range, last: range) -> Paired:
+    """Paired episode by episode as far as both meetings go."""
+    length = min(len(first), len(last))
+
+    def change(values: np.ndarray) -> np.ndarray:
+        return (values[:, last[:length]] - values[:, first[:length]]).ravel()
+
+    own = change(returns)
+    return Paired(mean_interval(own), None if base is None else mean_interval(own - change(base)))

@@ -1,0 +1,194 @@
+"""What the cells of a benchmark say: a row for each agent, shift and policy, and aggregates over agents.
+
+Every number here is from returns of episodes; an adapted cell is compared with the frozen one that met the same.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cli
+import numpy as np
+from results_folder import FROZEN, Cell
+
+from pad.evaluation import Comparison, Interval, compare_returns, mean_interval
+from pad.statistics import (
+    Strata,
+    aggregate,
+    interquartile_mean,
+    probability_of_improvement,
+    standard_deviation_over_seeds,
+)
+
+ALL_SHIFTS = "all shifts"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One policy of one agent, or of all agents of a task, under one shift, over its seeds."""
+
+    task: str
+    agent: str
+    """The checkpoint, with the settings that tell it from others of that name."""
+    shift: str
+    policy: str
+    cells: tuple[Cell, ...]
+    """One for each seed."""
+    mean: Interval
+    deviation: float | None
+    """Standard deviation over the seeds' means; None for a single seed."""
+    interquartile_mean: Interval
+    comparison: Comparison | None
+    """With the frozen policy; None for itself, and where it was not measured on the same episodes."""
+    improvement: Interval | None
+    """Probability that an episode's return is above one of the frozen policy."""
+    pooled: bool = False
+    """Of all agents of a task."""
+
+    @property
+    def episodes(self) -> int:
+        return sum(len(cell.episodes) for cell in self.cells)
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One policy over all agents, under one shift or under all."""
+
+    shift: str
+    policy: str
+    cells: int
+    """Strata: agents, seeds and shifts in which every policy was measured."""
+    interquartile_mean: Interval
+    improvement: Interval | None
+    """None for the frozen policy."""
+
+
+Meeting = dict[str, Cell]
+"""The cells that met the same episodes, by policy."""
+
+
+def make_rows(cells: Sequence[Cell]) -> list[Row]:
+    """Rows of the cells that are no lifelong runs, in their order; where a task has several agents, theirs at last.
+
+    Raises:
+        BadInput: when two cells that should have met the same episodes have not.
+    """
+    cells = [cell for cell in cells if cell.sequence is None]
+    frozen = {cell.key("policy", "adaptation"): cell for cell in cells if cell.policy == FROZEN}
+    labels = label_agents(cells)
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.key("seed"), []).append(cell)
+    rows = [make_row(labels[key], group, frozen) for key, group in groups.items()]
+    for task in dict.fromkeys(row.task for row in rows):
+        of_task = [row for row in rows if row.task == task]
+        if (agents := len({row.agent for row in of_task})) > 1:
+            rows += pool(f"all {agents} agents", of_task, frozen)
+    return rows
+
+
+def pool(agent: str, rows: list[Row], frozen: dict[str, Cell]) -> list[Row]:
+    """Rows over all agents of a task: an agent that was trained with another seed is another seed of its task."""
+    keys = dict.fromkeys((row.shift, row.policy) for row in rows)
+    groups = [[cell for row in rows if (row.shift, row.policy) == key for cell in row.cells] for key in keys]
+    return [make_row(agent, group, frozen, pooled=True) for group in groups]
+
+
+def make_row(agent: str, cells: Sequence[Cell], frozen: dict[str, Cell], pooled: bool = False) -> Row:
+    first, scores = cells[0], scores_of(cells)
+    paired = [cell for cell in cells if cell.policy != FROZEN and cell.key("policy", "adaptation") in frozen]
+    bases = [frozen[cell.key("policy", "adaptation")] for cell in paired]
+    for cell, base in zip(paired, bases, strict=True):
+        check_paired(base, cell)
+    return Row(
+        first.task,
+        agent,
+        first.shift,
+        first.policy,
+        tuple(cells),
+        mean_interval(np.concatenate(scores)),
+        standard_deviation_over_seeds(scores),
+        aggregate(interquartile_mean, scores),
+        compare_returns(np.concatenate(scores_of(bases)), np.concatenate(scores_of(paired))) if paired else None,
+        aggregate(probability_of_improvement, scores_of(paired), scores_of(bases)) if paired else None,
+        pooled,
+    )
+
+
+def scores_of(cells: Sequence[Cell]) -> list[np.ndarray]:
+    """Returns of the episodes, a stratum for each cell."""
+    return [np.array(cell.returns) for cell in cells]
+
+
+def check_paired(frozen: Cell, adapted: Cell) -> None:
+    """Raises BadInput when two arms did not meet the same episodes, with the names of their files."""
+    met = [[episode.seed for episode in cell.episodes] for cell in (frozen, adapted)]
+    if met[0] != met[1]:
+        raise cli.BadInput(f"{frozen.path} and {adapted.path} are arms of one comparison, but met other episodes")
+
+
+def label_agents(cells: Sequence[Cell]) -> dict[str, str]:
+    """Names of agents by `key("seed")`: the checkpoint, and where that is not enough the settings that differ."""
+    named: dict[tuple[str, ...], dict[str, Cell]] = {}
+    for cell in cells:
+        named.setdefault((cell.task, cell.checkpoint, cell.shift, cell.policy), {})[cell.key("seed")] = cell
+    return {key: _label(cell, list(twins.values())) for twins in named.values() for key, cell in twins.items()}
+
+
+def _label(cell: Cell, twins: list[Cell]) -> str:
+    flat = [_flatten({k: v for k, v in twin.settings.items() if k != "seed"}) for twin in twins]
+    own = _flatten(cell.settings)
+    differing = [name for name in own if name != "seed" and any(other.get(name) != own[name] for other in flat)]
+    described = ", ".join(f"{name.rpartition('.')[2]} {str(own[name])[:16]}" for name in differing)
+    return f"{cell.checkpoint} ({described})" if described else cell.checkpoint
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value if isinstance(value, str | int | float) else json.dumps(value)
+    return flat
+
+
+def meetings(cells: Sequence[Cell]) -> list[Meeting]:
+    """Cells by what they met: the same agent, shift and episodes."""
+    found: dict[str, Meeting] = {}
+    for cell in cells:
+        found.setdefault(cell.key("policy", "adaptation"), {})[cell.policy] = cell
+    return list(found.values())
+
+
+def complete(met: Sequence[Meeting]) -> list[Meeting]:
+    """Those in which every policy was measured: aggregates over others would compare unequal things."""
+    policies = {policy for meeting in met for policy in meeting}
+    return [meeting for meeting in met if len(meeting) == len(policies)]
+
+
+def by_shift(cells: Sequence[Cell]) -> dict[str, list[Meeting]]:
+    """Complete meetings of every shift, and of all shifts at first where there are several."""
+    met = meetings([cell for cell in cells if cell.sequence is None])
+    shifts = dict.fromkeys(next(iter(meeting.values())).shift for meeting in met)
+    found = {shift: [m for m in met if next(iter(m.values())).shift == shift] for shift in shifts}
+    together = {ALL_SHIFTS: met} if len(shifts) > 1 else {}
+    return {shift: whole for shift, some in {**together, **found}.items() if (whole := complete(some))}
+
+
+def strata(met: Sequence[Meeting], policy: str) -> Strata:
+    return scores_of([meeting[policy] for meeting in met])
+
+
+def make_aggregates(cells: Sequence[Cell]) -> list[Aggregate]:
+    """Interquartile means and probabilities of improvement over agents, the strata of their intervals."""
+    found = []
+    for shift, met in by_shift(cells).items():
+        for policy in met[0]:
+            improvement = None
+            if policy != FROZEN and FROZEN in met[0]:
+                improvement = aggregate(probability_of_improvement, strata(met, policy), strata(met, FROZEN))
+            middle = aggregate(interquartile_mean, strata(met, policy))
+            found.append(Aggregate(shift, policy, len(met), middle, improvement))
+    return found

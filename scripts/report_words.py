@@ -1,0 +1,139 @@
+"""What a benchmark found, in sentences that are made from its numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from report_lifelong import Course, Lifelong
+from report_rows import ALL_SHIFTS, Aggregate, Row
+from report_tables import verdict
+from results_folder import FROZEN, ResultsFolder
+
+from pad.evaluation import Comparison
+from pad.statistics import Band
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Sentences about one thing."""
+
+    about: str
+    text: str
+
+
+def describe(
+    folder: ResultsFolder,
+    rows: Sequence[Row],
+    aggregates: Sequence[Aggregate],
+    gains: dict[str, Band],
+    courses: Sequence[Course],
+) -> list[Paragraph]:
+    """The most important first: extent, what each policy gained and lost, what is missing."""
+    single = [row for row in rows if not row.pooled]
+    found = [Paragraph("Extent", describe_extent(folder, single))]
+    for policy in dict.fromkeys(row.policy for row in single):
+        compared = [(row, row.comparison) for row in single if row.policy == policy and row.comparison is not None]
+        if compared:
+            overall = [a for a in aggregates if a.shift == ALL_SHIFTS and a.policy in (FROZEN, policy)]
+            sentences = [*describe_gains(compared), *describe_harm([c for _, c in compared])]
+            sentences += [*describe_overall(policy, overall), *describe_time(gains.get(policy))]
+            found.append(Paragraph(policy, " ".join(sentences)))
+    for course in courses:
+        found += [
+            Paragraph(f"{run.policy}, lifelong", describe_lifelong(course, run))
+            for run in course.policies
+            if run.policy != FROZEN
+        ]
+    unpaired = [row for row in single if row.policy != FROZEN and row.comparison is None]
+    if unpaired:
+        names = ", ".join(f"{row.agent} under {row.shift} ({row.policy})" for row in unpaired)
+        found.append(Paragraph("Not compared", f"The frozen policy was not measured on the episodes of {names}."))
+    if folder.failures:
+        failed = count(len(folder.failures), "cell")
+        found.append(Paragraph("Failed", f"{failed} could not be measured; the reasons stand under Failed cells."))
+    return found
+
+
+def describe_extent(folder: ResultsFolder, rows: Sequence[Row]) -> str:
+    agents, shifts = (len({getattr(row, name) for row in rows}) for name in ("agent", "shift"))
+    episodes = sum(len(cell.episodes) for cell in folder.cells)
+    lifelong = sum(cell.sequence is not None for cell in folder.cells)
+    also = f", {lifelong} of them lifelong runs" if lifelong else ""
+    extent = f"{count(agents, 'agent')} under {count(shifts, 'shift')}: " if rows else ""
+    return f"{extent}{count(len(folder.cells), 'cell')}{also}, {count(episodes, 'episode')} in all."
+
+
+def describe_gains(compared: Sequence[tuple[Row, Comparison]]) -> list[str]:
+    """Where a policy gained and lost, by the intervals of its paired differences."""
+    verdicts = [verdict(c.difference) for _, c in compared]
+    gained, lost, level = (verdicts.count(name) for name in ("gain", "loss", "level"))
+    sentences = [
+        f"Gains over {FROZEN} in {gained} of {count(len(compared), 'comparison')}, loses in {lost}, and is level in "
+        f"{level}, where the interval of the paired difference includes zero."
+    ]
+    order = sorted(compared, key=lambda pair: pair[1].difference.mean)
+    for name, there in (("gain", gained), ("loss", lost)):
+        if there:
+            of_kind = [pair for pair in order if verdict(pair[1].difference) == name]
+            row, c = of_kind[-1] if name == "gain" else of_kind[0]
+            sentences.append(
+                f"The largest {name} is {c.difference.format('+')} ({row.agent} under {row.shift}, "
+                f"{c.frozen.mean:.0f} → {c.adapted.mean:.0f})."
+            )
+    return sentences
+
+
+def describe_harm(compared: Sequence[Comparison]) -> list[str]:
+    """Regret and catastrophes over all comparisons."""
+    sizes = [c.won + c.lost + c.tied for c in compared]
+    regret = sum(c.regret * size for c, size in zip(compared, sizes, strict=True)) / sum(sizes)
+    both = [
+        (c.catastrophes.count, c.frozen_catastrophes.count, size)
+        for c, size in zip(compared, sizes, strict=True)
+        if c.catastrophes is not None and c.frozen_catastrophes is not None
+    ]
+    sentences = [f"Its regret, what it lost where it lost, is {regret:.0f} in the average episode."]
+    if both:
+        adapted, frozen, counted = (sum(column) for column in zip(*both, strict=True))
+        sentences.append(
+            f"{count(adapted, 'episode')} of {counted} {'was a catastrophe' if adapted == 1 else 'were catastrophes'} "
+            f"(below half the frozen mean), with the frozen policy {frozen}."
+        )
+    return sentences
+
+
+def describe_overall(policy: str, overall: Sequence[Aggregate]) -> list[str]:
+    """Interquartile means of both arms over everything, and the probability of improvement."""
+    found = {aggregate.policy: aggregate for aggregate in overall}
+    if set(found) != {FROZEN, policy}:
+        return []
+    chance = found[policy].improvement
+    middle = (
+        f"Over all shifts the interquartile mean is {found[FROZEN].interquartile_mean} frozen and "
+        f"{found[policy].interquartile_mean} with {policy}"
+    )
+    if chance is None:
+        return [f"{middle}."]
+    return [f"{middle}; the probability of improvement is {chance.mean:.2f} [{chance.low:.2f}, {chance.high:.2f}]."]
+
+
+def describe_time(gain: Band | None) -> list[str]:
+    """How late in the episode the gain comes."""
+    if gain is None or gain.low[-1] <= 0:
+        return []
+    share = gain.value[len(gain.at) // 2] / gain.value[-1]
+    return [f"At half of the episode it has {100 * share:.0f} % of the gain that it has at the end."]
+
+
+def describe_lifelong(course: Course, run: Lifelong) -> str:
+    against = f" against {FROZEN}"
+    gained = "" if run.overall.difference is None else f", {run.overall.difference.format('+')}{against}"
+    text = f"{course.agent} reaches {run.overall.mean} in the average episode of the sequence{gained}."
+    if run.forgetting is None:
+        return text
+    less = "" if run.forgetting.difference is None else f", {run.forgetting.difference.format('+')}{against}"
+    change = run.forgetting.mean.format("+")
+    return f"{text} From the first episodes without a shift to the last its return changes by {change}{less}."
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
