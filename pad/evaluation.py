@@ -148,7 +148,7 @@ def compare(frozen: Sequence[Episode], adapted: Sequence[Episode]) -> Comparison
     return compare_returns(before, after)
 
 
-def compare_returns(frozen: Sequence[float], adapted: Sequence[float]) -> Comparison:
+def compare_returns(frozen: Sequence[float] | np.ndarray, adapted: Sequence[float] | np.ndarray) -> Comparison:
     """Paired statistics of the returns of the same episodes in the same order."""
     before, after = np.asarray(frozen, float), np.asarray(adapted, float)
     return Comparison(

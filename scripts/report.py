@@ -9,6 +9,7 @@ Beside the results it writes table.csv, table.md and table.tex, which say the sa
 import base64
 import hashlib
 import os
+import re
 import sys
 import tempfile
 import time
@@ -74,6 +75,8 @@ class Report:
 
 
 def main() -> None:
+    if not sys.argv[1:]:
+        raise cli.BadInput("report.py takes the folder of a benchmark's results; --help says more")
     config = cli.parse(ReportConfig, sys.argv[1:])
     if config.path.is_dir():
         raise IsADirectoryError(f"{config.path} is a folder; name a file")
@@ -87,7 +90,7 @@ def main() -> None:
     if size > config.max_megabytes:
         say(f"{config.path} has {size:.1f} MB without any video, more than the {config.max_megabytes:g} MB allowed")
     track(config, report)
-    print("\n".join(f"{paragraph.about}: {paragraph.text}" for paragraph in report.summary))
+    print("\n".join(f"{paragraph.about}: {' '.join(paragraph.lines)}" for paragraph in report.summary))
     say(f"wrote {config.path} ({size:.1f} MB), and table.csv, table.md and table.tex in {config.results}")
 
 
@@ -136,13 +139,14 @@ def render(report: Report, met: list[Meeting], choice: report_videos.Choice) -> 
     )  # fmt: skip
     style, script = ((PARTS / name).read_text() for name in ("style.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.filters["unbroken"] = unbroken
     return environment.get_template("page.html").render(
         report=report,
-        columns=report_tables.COLUMNS,
+        columns=shown_columns(report.rows),
         words=report_tables.WORDS,
         tables=report_tables,
         overview=make_overview(report.rows),
-        films=[make_film(meeting, choice) for meeting in met],
+        films=[make_film(meeting, report.rows, choice) for meeting in met],
         others=other_cells(report.folder.cells, met),
         left_out=choice.left_out,
         videos={name: report_videos.embed(path) for name, path in choice.kept.items()},
@@ -153,6 +157,12 @@ def render(report: Report, met: list[Meeting], choice: report_videos.Choice) -> 
         script_hash=digest,
         box=(report_curves.WIDTH, report_curves.HEIGHT),
     )
+
+
+def shown_columns(rows: list[Row]) -> dict[str, str]:
+    """Headings of the table; without the task where agents are named after theirs."""
+    alike = all(row.agent == row.task for row in rows)
+    return {name: heading for name, heading in report_tables.COLUMNS.items() if not (alike and name == "task")}
 
 
 def make_overview(rows: list[Row]) -> dict[str, Any]:
@@ -168,12 +178,14 @@ def make_overview(rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def make_film(meeting: Meeting, choice: report_videos.Choice) -> dict[str, Any]:
-    """What one player shows: the first episode of every arm."""
+def make_film(meeting: Meeting, rows: list[Row], choice: report_videos.Choice) -> dict[str, Any]:
+    """What one player shows: the first episode of every arm, and the comparisons that it stands for."""
+    ids = {cell.id for cell in meeting.values()}
     episodes = {policy: cell.episodes[0] for policy, cell in meeting.items()}
     return {
         "cells": list(meeting.values()),
         "first": next(iter(meeting.values())),
+        "rows": [row for row in rows if row.comparison and not row.pooled and ids & {cell.id for cell in row.cells}],
         "episodes": episodes,
         "decisions": max(len(episode.rewards) for episode in episodes.values()),
         "shown": [cell.id for cell in meeting.values() if cell.id in choice.kept],
@@ -185,6 +197,11 @@ def other_cells(cells: tuple[Cell, ...], met: list[Meeting]) -> list[Cell]:
     """Those that no player shows: other seeds, and lifelong runs."""
     shown = {cell.id for meeting in met for cell in meeting.values()}
     return [cell for cell in cells if cell.id not in shown]
+
+
+def unbroken(text: str) -> str:
+    """Text whose intervals and percentages stay on one line."""
+    return re.sub(r"\[[^][]*\]| %", lambda found: found[0].replace(" ", "\u00a0"), text)
 
 
 def to_yaml(values: dict[str, Any]) -> str:
@@ -216,7 +233,10 @@ def track(config: ReportConfig, report: Report) -> None:
 
 def summary_metrics(report: Report) -> dict[str, float | str]:
     """Aggregates by shift and policy, and the number of cells that were measured and that failed."""
-    found: dict[str, float | str] = {"cells": len(report.folder.cells), "failed": len(report.folder.failures)}
+    found: dict[str, float | str] = {
+        "cells": float(len(report.folder.cells)),
+        "failed": float(len(report.folder.failures)),
+    }
     for aggregate in report.aggregates:
         found[f"{aggregate.shift}/{aggregate.policy}_interquartile_mean"] = aggregate.interquartile_mean.mean
         if aggregate.improvement is not None:

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import matplotlib
 from figures import COLORS
@@ -126,13 +127,13 @@ def draw_intervals(
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(label)
 
-    return draw(name, title, "; ".join(texts), (400, 60 + len(shifts) * (20 + 9 * len(policies))), plot)
+    return draw(name, title, "; ".join(texts), (400, 60 + len(shifts) * (20 + 6 * len(places))), plot)
 
 
 def draw_profiles(met: dict[str, list[Meeting]], places: dict[str, int]) -> list[Picture]:
     """Share of episodes whose return is above each threshold, a picture for each name."""
-    highest = max(max(cell.returns) for some in met.values() for meeting in some for cell in meeting.values())
-    thresholds = np.linspace(0, max(highest, 1e-9), 51)
+    returns = [max(cell.returns) for some in met.values() for meeting in some for cell in meeting.values()]
+    thresholds = np.linspace(0, max([1e-9, *returns]), 51)
     pictures = []
     for name, some in met.items():
         bands = {policy: profile_band(strata(some, policy), thresholds) for policy in some[0]}
@@ -191,20 +192,27 @@ def plot_bands(axes: Axes, bands: dict[str, Band], places: dict[str, int], x: st
 
 def draw_course(number: int, course: Course, places: dict[str, int]) -> Picture:
     """Return at each place of a sequence, with what is met there."""
-    starts = [k for k, shift in enumerate(course.sequence) if k == 0 or shift != course.sequence[k - 1]]
+    met = [(shift, len(list(episodes))) for shift, episodes in groupby(course.sequence)]
+    starts = np.cumsum([0, *(length for _, length in met)])
 
     def plot(axes: Axes) -> None:
-        for start in starts[1:]:
+        for start in starts[1:-1]:
             axes.axvline(start - 0.5, color=INK, linewidth=0.5, alpha=0.25)
         for run in course.policies:
             color, place = PALETTE[places[run.policy]], places[run.policy]
             at, means = range(len(run.positions)), [i.mean for i in run.positions]
             axes.vlines(at, [i.low for i in run.positions], [i.high for i in run.positions], color, alpha=0.35)
             axes.plot(at, means, color=color, linestyle=DASHES[place], marker=MARKERS[place], markersize=4)
-        axes.set_xticks(starts, [course.sequence[k] for k in starts], rotation=40, ha="right")
+        crowded = len(met) > 8
+        middles = [start + (length - 1) / 2 for start, (_, length) in zip(starts, met, strict=False)]
+        axes.set_xticks(
+            middles, [shift for shift, _ in met], rotation=40 if crowded else 0, ha="right" if crowded else "center"
+        )
+        axes.tick_params(axis="x", length=0)
+        axes.set_xlim(-0.5, starts[-1] - 0.5)
         axes.set_ylabel("return")
         axes.set_ylim(bottom=0)
 
     words = "; ".join(f"{run.policy}: mean {run.overall.mean}" for run in course.policies)
-    title = f"{course.agent}: return at each place of the sequence"
-    return draw(f"course-{number}", title, f"{title}. {words}", (max(420, 26 * len(course.sequence)), 260), plot)
+    title = "Return at each place of the sequence"
+    return draw(f"course-{number}", title, f"{course.agent}, {title.lower()}. {words}", (840, 230), plot)

@@ -13,16 +13,16 @@ COLUMNS = {
     "agent": "Agent",
     "shift": "Shift",
     "policy": "Policy",
-    "seeds": "Seeds",
-    "episodes": "Episodes",
     "return": "Return",
-    "deviation": "SD over seeds",
-    "iqm": "Interquartile mean",
     "difference": "Adapted − frozen",
     "improvement": "P(improvement)",
-    "outcome": "Won / lost / tied",
     "regret": "Regret",
     "catastrophes": "Catastrophes",
+    "outcome": "Won / lost / tied",
+    "iqm": "Interquartile mean",
+    "deviation": "SD over seeds",
+    "seeds": "Seeds",
+    "episodes": "Episodes",
 }
 """Headings by name."""
 WORDS = ("task", "agent", "shift", "policy")
@@ -43,22 +43,20 @@ def format_chance(chance: Interval) -> str:
 def format_row(row: Row) -> dict[str, str]:
     """The texts of a row, by the names of `COLUMNS`."""
     c = row.comparison
-    return {
-        "task": row.task,
-        "agent": row.agent,
-        "shift": row.shift,
-        "policy": row.policy,
-        "seeds": str(len(row.cells)),
-        "episodes": str(row.episodes),
+    texts = {
+        **{name: getattr(row, name) for name in WORDS},
         "return": str(row.mean),
-        "deviation": NONE if row.deviation is None else f"{row.deviation:.0f}",
-        "iqm": str(row.interquartile_mean),
         "difference": NONE if c is None else c.difference.format("+"),
         "improvement": NONE if row.improvement is None else format_chance(row.improvement),
-        "outcome": NONE if c is None else f"{c.won} / {c.lost} / {c.tied}",
         "regret": NONE if c is None else f"{c.regret:.0f}",
         "catastrophes": NONE if c is None else c.format_catastrophes(),
+        "outcome": NONE if c is None else f"{c.won} / {c.lost} / {c.tied}",
+        "iqm": str(row.interquartile_mean),
+        "deviation": NONE if row.deviation is None else f"{row.deviation:.0f}",
+        "seeds": str(len(row.cells)),
+        "episodes": str(row.episodes),
     }
+    return {name: texts[name] for name in COLUMNS}
 
 
 def sort_values(row: Row) -> dict[str, float | str]:

@@ -17,7 +17,7 @@ class Paragraph:
     """Sentences about one thing."""
 
     about: str
-    text: str
+    lines: tuple[str, ...]
 
 
 def describe(
@@ -29,27 +29,28 @@ def describe(
 ) -> list[Paragraph]:
     """The most important first: extent, what each policy gained and lost, what is missing."""
     single = [row for row in rows if not row.pooled]
-    found = [Paragraph("Extent", describe_extent(folder, single))]
+    found = [Paragraph("Extent", (describe_extent(folder, single),))]
     for policy in dict.fromkeys(row.policy for row in single):
         compared = [(row, row.comparison) for row in single if row.policy == policy and row.comparison is not None]
         if compared:
             overall = [a for a in aggregates if a.shift == ALL_SHIFTS and a.policy in (FROZEN, policy)]
-            sentences = [*describe_gains(compared), *describe_harm([c for _, c in compared])]
-            sentences += [*describe_overall(policy, overall), *describe_time(gains.get(policy))]
-            found.append(Paragraph(policy, " ".join(sentences)))
+            whole = [*describe_overall(policy, overall), *describe_time(gains.get(policy))]
+            sentences = (describe_gains(compared), describe_harm([c for _, c in compared]), whole)
+            found.append(Paragraph(policy, tuple(" ".join(line) for line in sentences if line)))
     for course in courses:
         found += [
-            Paragraph(f"{run.policy}, lifelong", describe_lifelong(course, run))
+            Paragraph(f"{run.policy}, lifelong", (describe_lifelong(course, run),))
             for run in course.policies
             if run.policy != FROZEN
         ]
     unpaired = [row for row in single if row.policy != FROZEN and row.comparison is None]
     if unpaired:
         names = ", ".join(f"{row.agent} under {row.shift} ({row.policy})" for row in unpaired)
-        found.append(Paragraph("Not compared", f"The frozen policy was not measured on the episodes of {names}."))
+        missing = f"The frozen policy was not measured on the episodes of {names}."
+        found.append(Paragraph("Not compared", (missing,)))
     if folder.failures:
         failed = count(len(folder.failures), "cell")
-        found.append(Paragraph("Failed", f"{failed} could not be measured; the reasons stand under Failed cells."))
+        found.append(Paragraph("Failed", (f"{failed} could not be measured; the reasons stand under Failed cells.",)))
     return found
 
 
@@ -91,12 +92,12 @@ def describe_harm(compared: Sequence[Comparison]) -> list[str]:
         for c, size in zip(compared, sizes, strict=True)
         if c.catastrophes is not None and c.frozen_catastrophes is not None
     ]
-    sentences = [f"Its regret, what it lost where it lost, is {regret:.0f} in the average episode."]
+    sentences = [f"Regret, what was lost where something was lost, is {regret:.0f} in the average episode."]
     if both:
         adapted, frozen, counted = (sum(column) for column in zip(*both, strict=True))
         sentences.append(
             f"{count(adapted, 'episode')} of {counted} {'was a catastrophe' if adapted == 1 else 'were catastrophes'} "
-            f"(below half the frozen mean), with the frozen policy {frozen}."
+            f"(below half the frozen mean); with the frozen policy {frozen}."
         )
     return sentences
 
@@ -121,7 +122,7 @@ def describe_time(gain: Band | None) -> list[str]:
     if gain is None or gain.low[-1] <= 0:
         return []
     share = gain.value[len(gain.at) // 2] / gain.value[-1]
-    return [f"At half of the episode it has {100 * share:.0f} % of the gain that it has at the end."]
+    return [f"At half of the episode {100 * share:.0f} % of the final gain has been made."]
 
 
 def describe_lifelong(course: Course, run: Lifelong) -> str:

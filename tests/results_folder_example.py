@@ -88,12 +88,15 @@ def make_episode(cell: dict, place: int, shift: str, decisions: int) -> dict:
     harm, helped = HARM.get(kind, 0.2), HELP.get(cell["policy"], 0.3)
     # Both arms meet the same episode: luck is theirs together, noise their own.
     luck = np.random.default_rng(stable(f"{cell['task']} {cell['seed']} {place} {shift}"))
-    rng = np.random.default_rng(stable(f"{cell['policy']} {cell['seed']} {place} {shift}"))
+    rng = np.random.default_rng(stable(f"{cell['task']} {cell['policy']} {cell['seed']} {place} {shift}"))
     skill = SKILL.get(cell["task"], 0.8) * (1 - harm * luck.uniform(0.3, 1.6)) + luck.normal(0, 0.02)
     time = np.linspace(0, 1, decisions)
-    reward = skill * (1 - np.exp(-6 * time)) + helped * harm * np.clip(2 * time - 0.4, 0, 1) * rng.normal(0.9, 0.5)
+    if luck.random() < 0.04:
+        skill *= 0.3  # a fall, which no policy gets up from
+    effect = helped * harm * np.clip(2 * time - 0.4, 0, 1) * rng.normal(0.9, 0.5) - 0.1 * helped * (kind == "camera")
+    reward = skill * (1 - np.exp(-6 * time)) + effect
     rewards = np.clip(reward + rng.normal(0, 0.04, decisions), 0, 1) * 1000 / decisions
-    loss = 0.05 + harm * (1 - 0.8 * helped * time / 0.4) * rng.uniform(0.6, 1.4, decisions) * 0.3
+    loss = rng.uniform(0.6, 1.4, decisions) * (0.05 + 0.3 * harm * (1 - 2 * helped * time))
     return {
         "seed": stable(f"{cell['seed']} {place}") % 2**31,
         "shift": shift,

@@ -80,6 +80,13 @@ if (table) {
 // Films: all videos of a player in step, curves that follow.
 const SLACK = 0.04; // seconds that two videos may be apart
 
+// One that cannot be shown must not hold up the other.
+function isReady(video) {
+  return video.readyState >= 3 || video.error || new Promise((ready) => {
+    for (const name of ["canplay", "error"]) video.addEventListener(name, ready, { once: true });
+  });
+}
+
 class Player {
   constructor(element) {
     this.videos = [...element.querySelectorAll("video")];
@@ -88,7 +95,7 @@ class Player {
     this.clock = element.querySelector(".clock");
     this.curves = [...element.querySelectorAll("svg")];
     this.decisions = Number(element.dataset.decisions);
-    this.outputs = [...element.querySelectorAll("figcaption output")];
+    this.returns = [...element.querySelectorAll(".now")];
     this.playing = false;
     this.range.value = 0;
     this.button.addEventListener("click", () => this.toggle());
@@ -142,11 +149,12 @@ class Player {
     if (Number(this.range.value) >= this.last) this.show(0);
     this.playing = true;
     this.button.textContent = "Pause";
-    await Promise.all(this.videos.map((video) => video.readyState >= 3 || new Promise((ready) => video.addEventListener("canplay", ready, { once: true }))));
+    await Promise.all(this.videos.map(isReady));
     if (!this.playing) return;
     this.align(true);
-    const started = this.videos.filter((video) => !this.isOver(video)).map((video) => video.play());
-    await Promise.all(started).catch(() => this.pause());
+    const going = this.videos.filter((video) => this.time < video.duration);
+    if (!going.length) this.pause();
+    await Promise.all(going.map((video) => video.play())).catch(() => this.pause());
     requestAnimationFrame(() => this.follow());
   }
 
@@ -159,14 +167,10 @@ class Player {
   follow() {
     if (!this.playing) return;
     const { leader } = this;
-    this.show((leader.currentTime / leader.duration) * this.last);
+    this.show((leader.currentTime / (leader.duration || 1)) * this.last);
     this.align(false);
-    if (leader.ended) this.pause();
+    if (leader.ended || !leader.duration) this.pause();
     else requestAnimationFrame(() => this.follow());
-  }
-
-  isOver(video) {
-    return this.time >= video.duration;
   }
 
   get time() {
@@ -211,7 +215,7 @@ class Player {
       cursor.setAttribute("x1", x);
       cursor.setAttribute("x2", x);
     }
-    for (const output of this.outputs) output.textContent = this.returnSoFar(output.dataset.arm, share);
+    for (const text of this.returns) text.textContent = this.returnSoFar(text.dataset.arm, share);
   }
 
   returnSoFar(arm, share) {

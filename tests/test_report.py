@@ -1,0 +1,365 @@
+"""The report of a benchmark, from made-up results: what it says, what it refuses, and how large it becomes."""
+
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import report_lifelong
+import report_rows
+import report_tables
+import report_videos
+from results_folder import read_results
+from results_folder_example import make_cell, write_cell, write_failure, write_results
+from test_commands import ROOT, call
+
+from pad.evaluation import compare_returns
+
+SEQUENCE = ["none", "none", "color_hard", "color_hard", "none", "none", "color_hard", "color_hard", "none", "none"]
+
+
+def make(folder: Path, flags: str = ""):
+    return call(f"report.py {folder} --wandb disabled {flags}", folder.parent)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Two tasks, two shifts, three policies, two seeds, a lifelong run and a failure, with their report."""
+    folder = tmp_path_factory.mktemp("report") / "results"
+    write_results(
+        folder, ("walker_walk", "cartpole_swingup"), policies=("frozen", "default", "light"), seeds=(0, 1),
+        sequence=SEQUENCE,
+    )  # fmt: skip
+    write_failure(folder, make_cell("walker_walk", "fog", "default", 0, ["fog"]), "no fog & no <mist>")
+    result = make(folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def small(tmp_path) -> Path:
+    return write_results(tmp_path / "results", decisions=10)
+
+
+class Page(HTMLParser):
+    """Tags, ids, headings and the rows of the table of all numbers."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags, self.ids, self.headings, self.rows, self.scripts = [], [], [], [], []
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        self.tags.append((tag, named))
+        if "id" in named:
+            self.ids.append(named["id"])
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag == "tr" and "data-policy" in named:
+            self.rows.append([])
+        self._inside = "row" if self.rows and tag in ("td", "th") and "data-value" in named else self._inside
+        if self._inside == "row" and tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        self._inside = "" if tag in ("td", "th") else self._inside
+
+    def handle_data(self, data):
+        if self._inside == "row":
+            self.rows[-1][-1] += data
+
+
+def read_page(folder: Path) -> tuple[str, Page]:
+    text = (folder / "report.html").read_text()
+    return text, Page(text)
+
+
+def test_html_csv_markdown_and_latex_say_the_same_numbers(folder):
+    rows = list(csv.DictReader((folder / "table.csv").open()))
+    _, page = read_page(folder)
+    markdown = (folder / "table.md").read_text().splitlines()[2:]
+    latex = (folder / "table.tex").read_text().split("\\midrule\n")[1].split("\\bottomrule")[0].splitlines()
+    assert len(rows) == len(page.rows) == len(markdown) == len(latex) == 2 * 2 * 3
+    shown = [name for name in report_tables.COLUMNS if name != "task"]
+    for numbers, cells, line, tex in zip(rows, page.rows, markdown, latex, strict=True):
+        texts = dict(zip(shown, cells, strict=True))
+        assert texts["return"].startswith(f"{round(float(numbers['mean']))} [{round(float(numbers['mean_low']))}, ")
+        assert texts["deviation"] == f"{float(numbers['deviation']):.0f}"
+        if numbers["policy"] == "frozen":
+            assert texts["difference"] == "–"
+            assert numbers["difference"] == ""
+        else:
+            low, high = (round(float(numbers[f"difference_{end}"])) for end in ("low", "high"))
+            assert texts["difference"] == f"{round(float(numbers['difference'])):+d} [{low:+d}, {high:+d}]"
+            assert texts["regret"] == f"{float(numbers['regret']):.0f}"
+        for text in (texts["return"], texts["difference"], texts["improvement"], texts["outcome"]):
+            assert f"| {text} |" in line
+            assert f"& {text.replace('–', '--')} &" in tex
+
+
+def test_a_row_is_the_paired_comparison_of_its_seeds(folder):
+    cells = read_results(folder).cells
+    rows = report_rows.make_rows(cells)
+    (row,) = (r for r in rows if (r.task, r.shift, r.policy) == ("walker_walk", "color_hard", "default"))
+    arms = [
+        [c.returns for c in cells if (c.task, c.shift, c.policy) == ("walker_walk", "color_hard", policy)]
+        for policy in ("frozen", "default")
+    ]
+    assert row.comparison == compare_returns(np.concatenate(arms[0]), np.concatenate(arms[1]))
+    assert row.deviation == pytest.approx(np.std([np.mean(seed) for seed in arms[1]], ddof=1))
+    assert (len(row.cells), row.episodes) == (2, 6)
+
+
+def test_agents_of_one_task_are_also_taken_together(small):
+    for policy in ("frozen", "default"):
+        for shift in ("none", "color_hard"):
+            cell = make_cell("walker_walk", shift, policy, 0, [shift] * 3, checkpoint="runs/walker_2")
+            write_cell(small, cell, [shift] * 3, 10)
+    rows = report_rows.make_rows(read_results(small).cells)
+    pooled = [row for row in rows if row.pooled]
+    assert {row.agent for row in pooled} == {"all 2 agents"}
+    assert all(len(row.cells) == 2 and row.deviation is not None for row in pooled)
+
+
+def test_cells_that_differ_in_other_settings_are_never_mixed(small):
+    cell = make_cell("walker_walk", "color_hard", "frozen", 7, ["color_hard"] * 3)
+    write_cell(small, {**cell, "env": {**cell["env"], "quality": "standard"}}, ["color_hard"] * 3, 10)
+    rows = report_rows.make_rows(read_results(small).cells)
+    named = {(row.agent, row.policy) for row in rows if row.shift == "color_hard" and not row.pooled}
+    assert named == {
+        ("walker_walk", "default"),
+        ("walker_walk (quality fast)", "frozen"),
+        ("walker_walk (quality standard)", "frozen"),
+    }
+
+
+def test_the_summary_says_what_failed_and_what_was_not_compared(small):
+    for path in (small / "cells").glob("*.json"):
+        cell = json.loads(path.read_text())["cell"]
+        if (cell["policy"], cell["shift"]) == ("frozen", "none"):
+            path.unlink()
+    write_failure(small, make_cell("walker_walk", "fog", "default", 0, ["fog"]), "no fog")
+    result = make(small)
+    assert result.returncode == 0, result.stderr
+    assert "1 cell could not be measured" in result.stdout
+    assert "not measured on the episodes of walker_walk under none (default)" in result.stdout
+    assert "1 of 1 comparison," in result.stdout
+
+
+def test_a_failed_cell_is_shown_until_it_has_been_measured(folder, small):
+    text, _ = read_page(folder)
+    assert "no fog &amp; no &lt;mist&gt;" in text
+    cell = json.loads(next((small / "cells").glob("*.json")).read_text())
+    write_failure(small, cell["cell"])
+    failed = json.loads((small / "failed" / "feed.json").read_text())
+    (small / "failed" / "feed.json").write_text(json.dumps({**failed, "id": cell["id"]}))
+    assert not read_results(small).failures
+
+
+def test_whatever_comes_from_a_file_is_escaped(tmp_path):
+    evil = "<script>alert(1)</script>$x_1$ \"'&|"
+    folder = write_results(tmp_path / "results", policies=(), decisions=10)
+    for policy in ("frozen", evil):
+        cell = make_cell(evil, evil, policy, 0, [evil] * 2)
+        write_cell(folder, cell, [evil] * 2, 10)
+        write_cell(folder, {**cell, "shift": "sequence", "sequence": ["none", evil]}, ["none", evil], 10)
+    write_failure(folder, make_cell(evil, evil, evil, 0, [evil]), evil)
+    result = make(folder)
+    assert result.returncode == 0, result.stderr
+    text, page = read_page(folder)
+    assert "<script>alert" not in text
+    assert [named for tag, named in page.tags if tag == "script" and "type" not in named] == [{}]
+    assert "\\textless{}script\\textgreater{}" in (folder / "table.tex").read_text()
+    assert "\\<script\\>" in (folder / "table.md").read_text()
+
+
+def test_the_page_asks_nothing_of_a_network(folder):
+    text, page = read_page(folder)
+    for tag, named in page.tags:
+        for name in ("src", "href", "action", "poster", "data"):
+            assert not named.get(name) or named[name].startswith(("#", "data:,")), (tag, named)
+    policy = next(named["content"] for tag, named in page.tags if named.get("http-equiv"))
+    assert policy.startswith("default-src 'none'")
+    assert not re.search(r"url\((?!#)|@import", text)
+
+
+def test_the_page_is_one_that_a_screen_reader_can_walk(folder):
+    _, page = read_page(folder)
+    assert len(page.ids) == len(set(page.ids))
+    assert page.headings[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(page.headings))
+    links = [named["href"][1:] for tag, named in page.tags if tag == "a"]
+    assert set(links) <= set(page.ids)
+    tables, captions = (sum(tag == wanted for tag, _ in page.tags) for wanted in ("table", "caption"))
+    assert tables == captions
+    assert all("scope" in named for tag, named in page.tags if tag == "th")
+    assert all(named.get("aria-label") for tag, named in page.tags if named.get("role") in ("img", "region", "group"))
+    assert all(named.get("aria-label") for tag, named in page.tags if tag == "video")
+
+
+def test_every_cell_says_how_it_was_measured(folder):
+    text, page = read_page(folder)
+    for cell in read_results(folder).cells:
+        assert f"cell-{cell.id}" in page.ids
+        assert cell.measured["command"] in text
+    assert "AMD EPYC, 2 cores, Linux" in text
+    assert "dm_control 1.0.50" in text
+    assert "learning_rate: 0.01" in text
+
+
+def contrast(first: str, second: str) -> float:
+    """The ratio of the Web Content Accessibility Guidelines, 2.1."""
+
+    def luminance(color: str) -> float:
+        parts = np.array([int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    lower, higher = sorted((luminance(first), luminance(second)))
+    return (higher + 0.05) / (lower + 0.05)
+
+
+@pytest.mark.parametrize("theme", [1, 2], ids=["light", "dark"])
+def test_text_and_lines_stand_out_from_the_paper(theme):
+    style = (ROOT / "scripts" / "report" / "style.css").read_text()
+    colors = {m[1]: m[1 + theme] for m in re.finditer(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", style)}
+    for paper in (colors["paper"], colors["raised"]):
+        for name in ("ink", "soft", "link", "gain", "loss"):
+            assert contrast(colors[name], paper) >= 4.5, name
+        for name in ("edge", *(name for name in colors if name.startswith("arm-"))):
+            assert contrast(colors[name], paper) >= 3, name
+
+
+def test_a_report_without_room_leaves_out_the_films_that_show_least_and_says_so(folder, tmp_path):
+    whole = (folder / "report.html").stat().st_size
+    films = sum(path.stat().st_size for path in (folder / "videos").glob("*.mp4"))
+    limit = (whole - films / 2) / 1e6
+    result = make(folder, f"--output {tmp_path / 'small.html'} --max-megabytes {limit}")
+    assert result.returncode == 0, result.stderr
+    text = (tmp_path / "small.html").read_text()
+    assert len(text.encode()) <= limit * 1e6
+    left = int(re.search(r"left out (\d+) videos", result.stderr)[1])
+    assert 0 < left < len(list((folder / "videos").glob("*.mp4")))
+    assert f"{left} of {len(list((folder / 'videos').glob('*.mp4')))} videos are left out" in text
+    assert make(folder, f"--output {tmp_path / 'again.html'} --max-megabytes {limit}").returncode == 0
+    assert (tmp_path / "again.html").read_bytes() == (tmp_path / "small.html").read_bytes()
+
+
+def test_a_frozen_film_stays_as_long_as_one_to_compare_it_with(folder):
+    cells = [cell for cell in read_results(folder).cells if cell.sequence is None]
+    met = report_videos.filmed(report_rows.meetings(cells))
+    assert len(met) == 4
+    total = sum(report_videos.embedded_size(c.video) for meeting in met for c in meeting.values())
+    left: list[set[str]] = []
+    for share in (1.0, 0.8, 0.6, 0.4, 0.2, 0.0):
+        choice = report_videos.choose_videos(met, int(total * share))
+        for meeting in met:
+            kept = {policy for policy, cell in meeting.items() if cell.id in choice.kept}
+            assert not kept or "frozen" in kept
+        left.append({cell.id for cell in choice.left_out})
+    assert all(fewer <= more for fewer, more in pairwise(left))
+    assert (len(left[0]), len(left[-1])) == (0, 12)
+
+
+def test_without_videos_there_are_still_curves(tmp_path):
+    folder = write_results(tmp_path / "results", videos=False, decisions=10)
+    assert make(folder).returncode == 0
+    text, page = read_page(folder)
+    assert "no video" in text
+    assert sum(tag == "polyline" for tag, _ in page.tags) == 2 * 2 * 2
+
+
+def test_a_lifelong_run_tells_first_from_second_meetings_and_what_was_forgotten(folder):
+    (course,) = report_lifelong.make_courses(read_results(folder).cells)
+    assert [run.policy for run in course.policies] == ["frozen", "default", "light"]
+    for run in course.policies:
+        (cell,) = run.cells
+        assert [i.mean for i in run.positions] == pytest.approx(cell.returns)
+        hard = next(met for met in run.meetings if met.shift == "color_hard")
+        assert hard.first.mean.mean == pytest.approx(np.mean(cell.returns[2:4]))
+        assert hard.second.mean.mean == pytest.approx(np.mean(cell.returns[6:8]))
+        assert run.forgetting.mean.mean == pytest.approx(np.mean(cell.returns[8:]) - np.mean(cell.returns[:2]))
+    frozen, adapted = course.policies[:2]
+    assert frozen.forgetting.difference is None
+    assert adapted.forgetting.difference.mean == pytest.approx(
+        adapted.forgetting.mean.mean - frozen.forgetting.mean.mean
+    )
+
+
+def test_a_folder_of_lifelong_runs_or_of_failures_alone_has_a_report_too(tmp_path):
+    lifelong = write_results(tmp_path / "lifelong", shifts=(), sequence=SEQUENCE, decisions=10)
+    failed = write_results(tmp_path / "failed_only", policies=())
+    write_failure(failed, make_cell("walker_walk", "none", "frozen", 0, ["none"]))
+    for folder in (lifelong, failed):
+        result = make(folder)
+        assert result.returncode == 0, result.stderr
+        links = [named["href"][1:] for tag, named in read_page(folder)[1].tags if tag == "a"]
+        assert set(links) <= set(read_page(folder)[1].ids)
+
+
+def test_lifelong_runs_enter_no_table_of_single_shifts(folder):
+    assert "sequence" not in (folder / "table.csv").read_text()
+
+
+def test_aggregates_leave_out_what_not_every_policy_was_measured_on(folder, tmp_path):
+    whole = report_rows.make_aggregates(read_results(folder).cells)
+    assert {(a.shift, a.cells) for a in whole} == {("all shifts", 8), ("none", 4), ("color_hard", 4)}
+    shutil.copytree(folder, tmp_path / "part")
+    gone = next(c for c in read_results(folder).cells if (c.shift, c.policy) == ("none", "light"))
+    (tmp_path / "part" / "cells" / gone.path.name).unlink()
+    part = report_rows.make_aggregates(read_results(tmp_path / "part").cells)
+    assert {(a.shift, a.cells) for a in part} == {("all shifts", 7), ("none", 3), ("color_hard", 4)}
+
+
+BAD = {
+    "half-written": ("cells/half.json cannot be read, perhaps it is half-written", '{"id": "x", "cell": {'),
+    "incomplete": ("cells/half.json is not a cell of a benchmark: it lacks 'episodes'", '{"id": "x", "cell": {}}'),
+    "empty": ("cells/half.json is not a cell of a benchmark: it has no episodes", None),
+    "text": ("cells/half.json cannot be read, perhaps it is half-written: expected names and values, got list", "[]"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_broken_file_is_named_in_one_line(small, kind):
+    message, content = BAD[kind]
+    record = json.loads(next((small / "cells").glob("*.json")).read_text())
+    (small / "cells" / "half.json").write_text(content or json.dumps({**record, "episodes": []}))
+    check_refused(make(small), message)
+    assert not (small / "report.html").exists()
+
+
+def test_arms_that_met_other_episodes_are_refused(small):
+    path = next(p for p in (small / "cells").glob("*.json") if '"default"' in p.read_text())
+    record = json.loads(path.read_text())
+    record["episodes"].reverse()
+    path.write_text(json.dumps(record))
+    check_refused(make(small), "are arms of one comparison, but met other episodes")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("report.py nowhere", "no folder nowhere"),
+        ("report.py empty", "empty holds no results"),
+        ("report.py", "takes the folder of a benchmark's results"),
+        ("report.py results --max-megabytes 0", "max_megabytes must be positive, got 0"),
+        ("report.py results --output results", "results is a folder; name a file"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(small, command, message):
+    (small.parent / "empty").mkdir()
+    check_refused(call(command, small.parent), message)
+
+
+def check_refused(result, message: str) -> None:
+    assert result.returncode == 2, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert message in line
+    assert "Traceback" not in result.stderr
