@@ -216,7 +216,8 @@ def write_tables(folder: Path, rows: list[Row]) -> None:
 
 def track(config: ReportConfig, report: Report) -> None:
     """A run for Weights & Biases with the same numbers: its summary, the table and the figures."""
-    name = f"report_{report.folder.name}"
+    plain = re.sub(r"[^\w-]+", "_", report.folder.name)
+    name = f"report_{plain}"
     described = {"results": str(config.results), "benchmark": report.folder.settings}
     folder = Path("runs") / "report" / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
     with Tracker(folder, config.tracking, name, "report", described) as tracker:

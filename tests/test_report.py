@@ -318,6 +318,20 @@ def test_aggregates_leave_out_what_not_every_policy_was_measured_on(folder, tmp_
     assert {(a.shift, a.cells) for a in part} == {("all shifts", 7), ("none", 3), ("color_hard", 4)}
 
 
+@pytest.mark.slow
+def test_a_run_beside_the_report_holds_its_table_and_figures(small):
+    result = call(f"report.py {small} --wandb offline", small.parent)
+    assert result.returncode == 0, result.stderr
+    (run,) = (small.parent / "runs" / "report").iterdir()
+    metrics = json.loads((run / "metrics.jsonl").read_text())
+    assert metrics["cells"] == 4
+    assert 0 <= metrics["all shifts/default_probability_of_improvement"] <= 1
+    (media,) = run.glob("wandb/offline-run-*/files/media")
+    (table,) = media.glob("table/*.json")
+    assert len(json.loads(table.read_text())["data"]) == 4
+    assert list(media.glob("images/figures/iqm*.png"))
+
+
 BAD = {
     "half-written": ("cells/half.json cannot be read, perhaps it is half-written", '{"id": "x", "cell": {'),
     "incomplete": ("cells/half.json is not a cell of a benchmark: it lacks 'episodes'", '{"id": "x", "cell": {}}'),
