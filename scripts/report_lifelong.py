@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-from report_rows import check_paired
+from report_rows import check_paired, label_agents
 from results_folder import FROZEN, Cell
 
 from pad.evaluation import Interval, mean_interval
@@ -65,14 +65,15 @@ def make_courses(cells: Sequence[Cell]) -> list[Course]:
     Raises:
         BadInput: when two arms met other episodes.
     """
+    cells = [cell for cell in cells if cell.sequence is not None]
+    labels = label_agents(cells)
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        if cell.sequence is not None:
-            groups.setdefault(cell.key("seed", "policy", "adaptation"), []).append(cell)
-    return [_make_course(group) for group in groups.values()]
+        groups.setdefault(cell.key("seed", "policy", "adaptation"), []).append(cell)
+    return [_make_course(labels[group[0].id], group) for group in groups.values()]
 
 
-def _make_course(cells: list[Cell]) -> Course:
+def _make_course(agent: str, cells: list[Cell]) -> Course:
     frozen = {cell.seed: cell for cell in cells if cell.policy == FROZEN}
     by_policy: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -80,7 +81,7 @@ def _make_course(cells: list[Cell]) -> Course:
     first = cells[0]
     assert first.sequence is not None
     policies = tuple(_make_lifelong(policy, arm, frozen) for policy, arm in by_policy.items())
-    return Course(first.task, first.checkpoint, first.sequence, policies)
+    return Course(first.task, agent, first.sequence, policies)
 
 
 def _make_lifelong(policy: str, cells: list[Cell], frozen: dict[int, Cell]) -> Lifelong:

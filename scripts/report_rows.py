@@ -80,7 +80,7 @@ def make_rows(cells: Sequence[Cell]) -> list[Row]:
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.key("seed"), []).append(cell)
-    rows = [make_row(labels[key], group, frozen) for key, group in groups.items()]
+    rows = [make_row(labels[group[0].id], group, frozen) for group in groups.values()]
     for task in dict.fromkeys(row.task for row in rows):
         of_task = [row for row in rows if row.task == task]
         if (agents := len({row.agent for row in of_task})) > 1:
@@ -129,18 +129,21 @@ def check_paired(frozen: Cell, adapted: Cell) -> None:
 
 
 def label_agents(cells: Sequence[Cell]) -> dict[str, str]:
-    """Names of agents by `key("seed")`: the checkpoint, and where that is not enough the settings that differ."""
-    named: dict[tuple[str, ...], dict[str, Cell]] = {}
+    """Names of agents by the ids of their cells: the checkpoint, and where it was measured in two ways what differs."""
+    twins: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for cell in cells:
-        named.setdefault((cell.task, cell.checkpoint, cell.shift, cell.policy), {})[cell.key("seed")] = cell
-    return {key: _label(cell, list(twins.values())) for twins in named.values() for key, cell in twins.items()}
+        name = (cell.task, cell.checkpoint, cell.shift, cell.policy, cell.seed)
+        twins.setdefault(name, []).append(_flatten(cell.settings))
+    differing: dict[tuple[str, str], set[str]] = {}
+    for (task, checkpoint, *_), settings in twins.items():
+        found = {name for one in settings for name in one if any(other.get(name) != one[name] for other in settings)}
+        differing.setdefault((task, checkpoint), set()).update(found)
+    return {cell.id: _label(cell, differing[cell.task, cell.checkpoint]) for cell in cells}
 
 
-def _label(cell: Cell, twins: list[Cell]) -> str:
-    flat = [_flatten({k: v for k, v in twin.settings.items() if k != "seed"}) for twin in twins]
-    own = _flatten(cell.settings)
-    differing = [name for name in own if name != "seed" and any(other.get(name) != own[name] for other in flat)]
-    described = ", ".join(f"{name.rpartition('.')[2]} {str(own[name])[:16]}" for name in differing)
+def _label(cell: Cell, differing: set[str]) -> str:
+    flat = _flatten(cell.settings)
+    described = ", ".join(f"{name.rpartition('.')[2]} {str(flat.get(name))[:16]}" for name in sorted(differing))
     return f"{cell.checkpoint} ({described})" if described else cell.checkpoint
 
 

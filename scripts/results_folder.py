@@ -6,6 +6,7 @@ Knows the files and nothing of what their numbers mean.
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,11 +113,12 @@ def read_results(folder: Path) -> ResultsFolder:
 
     Raises:
         FileNotFoundError: when there is no such folder.
-        BadInput: when it holds no cells, or a file that is broken; the message names it.
+        BadInput: when it holds no cells, a file that is broken, or two of one cell; the message names them.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
     cells = [read_cell(path, folder) for path in sorted((folder / "cells").glob("*.json"))]
+    check_distinct(cells)
     failures = [_read_failure(path) for path in sorted((folder / "failed").glob("*.json"))]
     if not cells and not failures:
         raise cli.BadInput(f"{folder} holds no results: there is no file {folder / 'cells' / '*.json'}")
@@ -146,6 +148,15 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, list):
         return [text for inner in value for text in _texts(inner)]
     return [value] if isinstance(value, str) else []
+
+
+def check_distinct(cells: Sequence[Cell]) -> None:
+    """Raises BadInput for two cells of one name, such as those of a policy before and after its settings changed."""
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        twin = seen.setdefault(cell.key("adaptation"), cell)
+        if twin is not cell:
+            raise cli.BadInput(f"{twin.path} and {cell.path} are both {cell.policy} in one cell; remove the older")
 
 
 def read_cell(path: Path, folder: Path) -> Cell:

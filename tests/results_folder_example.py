@@ -66,7 +66,7 @@ def make_cell(task: str, shift: str, policy: str, seed: int, shifts: Sequence[st
 
 def write_cell(folder: Path, cell: dict, shifts: Sequence[str], decisions: int) -> str:
     """The cell's file; its id."""
-    name = f"{stable('/'.join(str(cell[k]) for k in ('checkpoint', 'shift', 'policy', 'seed'))):016x}"
+    name = f"{stable(json.dumps(cell)):016x}"
     met = [make_episode(cell, place, shift, decisions) for place, shift in enumerate(shifts)]
     measured = {
         "seconds": 12.3,

@@ -129,15 +129,21 @@ def test_agents_of_one_task_are_also_taken_together(small):
 
 
 def test_cells_that_differ_in_other_settings_are_never_mixed(small):
-    cell = make_cell("walker_walk", "color_hard", "frozen", 7, ["color_hard"] * 3)
-    write_cell(small, {**cell, "env": {**cell["env"], "quality": "standard"}}, ["color_hard"] * 3, 10)
+    cell = make_cell("walker_walk", "color_hard", "frozen", 0, ["color_hard"] * 3)
+    cell["env"]["quality"] = "standard"
+    write_cell(small, cell, ["color_hard"] * 3, 10)
     rows = report_rows.make_rows(read_results(small).cells)
-    named = {(row.agent, row.policy) for row in rows if row.shift == "color_hard" and not row.pooled}
-    assert named == {
-        ("walker_walk", "default"),
-        ("walker_walk (quality fast)", "frozen"),
-        ("walker_walk (quality standard)", "frozen"),
-    }
+    named = {(row.agent, row.shift, row.policy) for row in rows if not row.pooled}
+    assert ("walker_walk (quality standard)", "color_hard", "frozen") in named
+    assert {agent for agent, *_ in named} == {"walker_walk (quality fast)", "walker_walk (quality standard)"}
+
+
+def test_a_policy_that_was_measured_with_other_settings_under_the_same_name_is_refused(small):
+    path = next(p for p in (small / "cells").glob("*.json") if '"default"' in p.read_text())
+    record = json.loads(path.read_text())
+    record["cell"]["adaptation"]["learning_rate"] = 0.1
+    (small / "cells" / "other.json").write_text(json.dumps({**record, "id": "other"}))
+    check_refused(make(small), "cells/other.json are both default in one cell; remove the older")
 
 
 def test_the_summary_says_what_failed_and_what_was_not_compared(small):
