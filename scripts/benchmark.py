@@ -220,7 +220,11 @@ def check_shifts(base: envs.EnvConfig, shifts: Sequence[str]) -> None:
 
 
 class Store:
-    """A folder of results: a file for each cell that is finished, whole or not there."""
+    """A folder of results: a file for each cell that is finished, whole or not there.
+
+    Of cells that differ only in how they were made, by other weights or settings of the same name, the newest counts: the
+    others move to `superseded`.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -243,8 +247,18 @@ class Store:
             return
         if result.video is not None:
             cli.write_bytes(self._folder / "videos" / f"{cell.id}.mp4", result.video)
+        for other in self._same_place(cell):
+            (self._folder / "superseded").mkdir(exist_ok=True)
+            other.replace(self._folder / "superseded" / other.name)
         cli.write_text(self._folder / "cells" / f"{cell.id}.json", text)
         failure.unlink(missing_ok=True)
+
+    def _same_place(self, cell: Cell) -> list[Path]:
+        """Files of other cells that would stand where this one does."""
+        mine = place(settings.to_dict(cell))
+        return [
+            self._folder / "cells" / f"{record['id']}.json" for record in self.read() if place(record["cell"]) == mine
+        ]
 
     def first_error(self) -> str:
         path = next(iter(sorted((self._folder / "failed").glob("*.json"))))
@@ -255,6 +269,11 @@ class Store:
         """Keep the settings that the folder was last run with."""
         described = {**settings.to_dict(dataclasses.replace(config, output=None)), "command": command()}
         cli.write_text(self._folder / "benchmark.yaml", yaml.safe_dump(described, sort_keys=False))
+
+
+def place(cell: dict[str, Any]) -> tuple[Any, ...]:
+    """Where a cell stands in tables."""
+    return tuple(cell[name] for name in ("checkpoint", "task", "shift", "policy", "seed")) + (cell["sequence"],)
 
 
 def command() -> str:

@@ -5,6 +5,7 @@ import contextlib
 import io
 import logging
 import pickle
+import socket
 import types
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -112,6 +113,8 @@ def _compute_on_ray(
 ) -> Iterator[bytes]:
     # Not by Ray's backend for joblib, which gives results when the last is finished: stopped, all would be lost.
     ray = _import("ray", "ray")
+    if address:
+        _check_answers(address)
     options = {"address": address} if address else {"num_cpus": workers, "include_dashboard": False}
     try:
         ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
@@ -126,6 +129,15 @@ def _compute_on_ray(
             yield ray.get(done)
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray by itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise cli.BadInput(f"no Ray cluster at {address}: {error}; name host:port or ray://host:port") from error
 
 
 def _compute_on_slurm(
