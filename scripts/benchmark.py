@@ -222,12 +222,13 @@ def check_shifts(base: envs.EnvConfig, shifts: Sequence[str]) -> None:
 class Store:
     """A folder of results: a file for each cell that is finished, whole or not there.
 
-    Of cells that differ only in how they were made, by other weights or settings of the same name, the newest counts: the
-    others move to `superseded`.
+    Of cells that differ only in how they were made, by other weights or settings of the same name, the newest counts:
+    the others move to `superseded`.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._places = {place(record["cell"]): f"{record['id']}.json" for record in self.read()}
 
     def holds(self, cell: Cell) -> bool:
         return (self._folder / "cells" / f"{cell.id}.json").is_file()
@@ -247,18 +248,13 @@ class Store:
             return
         if result.video is not None:
             cli.write_bytes(self._folder / "videos" / f"{cell.id}.mp4", result.video)
-        for other in self._same_place(cell):
+        here, name = place(settings.to_dict(cell)), f"{cell.id}.json"
+        if (other := self._places.get(here)) is not None and other != name:
             (self._folder / "superseded").mkdir(exist_ok=True)
-            other.replace(self._folder / "superseded" / other.name)
-        cli.write_text(self._folder / "cells" / f"{cell.id}.json", text)
+            (self._folder / "cells" / other).replace(self._folder / "superseded" / other)
+        self._places[here] = name
+        cli.write_text(self._folder / "cells" / name, text)
         failure.unlink(missing_ok=True)
-
-    def _same_place(self, cell: Cell) -> list[Path]:
-        """Files of other cells that would stand where this one does."""
-        mine = place(settings.to_dict(cell))
-        return [
-            self._folder / "cells" / f"{record['id']}.json" for record in self.read() if place(record["cell"]) == mine
-        ]
 
     def first_error(self) -> str:
         path = next(iter(sorted((self._folder / "failed").glob("*.json"))))
@@ -271,9 +267,9 @@ class Store:
         cli.write_text(self._folder / "benchmark.yaml", yaml.safe_dump(described, sort_keys=False))
 
 
-def place(cell: dict[str, Any]) -> tuple[Any, ...]:
+def place(cell: dict[str, Any]) -> str:
     """Where a cell stands in tables."""
-    return tuple(cell[name] for name in ("checkpoint", "task", "shift", "policy", "seed")) + (cell["sequence"],)
+    return json.dumps([cell[name] for name in ("checkpoint", "task", "shift", "policy", "seed", "sequence")])
 
 
 def command() -> str:
