@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cli
+import torch
 import tyro
 import yaml
 from cells import Cell, Result, run_cell, weights_of
@@ -31,6 +32,7 @@ from envs.shifts import normalize
 from pad import settings
 from pad.checkpoint import load_checkpoint
 from pad.deployment import ADAPTATIONS, AdaptationConfig
+from pad.memory import keep_pages
 from pad.precision import resolve
 from pad.seeding import episode_seed
 from pad.tracking import progress_bar, say
@@ -316,6 +318,8 @@ def measure(cells: Sequence[Cell], store: Store) -> dict[tuple[str, str], float]
 
 
 def _try_out(cell: Cell) -> float:
+    torch.set_num_threads(1)  # as cells are run
+    keep_pages()
     shift = next((shift for shift in cell.shifts if shift != "none"), "none")
     env = open_env(dataclasses.replace(cell.env, shift=shift))
     policy = make_policy(Arm(cell.checkpoint, cell.env, cell.adaptation, cell.seed, cell.episodes, cell.device))
