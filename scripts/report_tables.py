@@ -116,11 +116,12 @@ def make_csv(rows: Sequence[Row]) -> str:
 
 def make_markdown(rows: Sequence[Row]) -> str:
     lines = [f"| {' | '.join(COLUMNS.values())} |", "|---" * len(COLUMNS) + "|"]
-    lines += [f"| {' | '.join(map(_escape_markdown, format_row(row).values()))} |" for row in rows]
+    lines += [f"| {' | '.join(map(escape_markdown, format_row(row).values()))} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Text without marks that Markdown would read."""
     for mark in "\\|<>*_`":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

@@ -1,13 +1,13 @@
 """Write the tables in the documents from the files that hold their numbers.
 
-    python scripts/results.py results/*.json
+    python scripts/results.py pad/zoo/*/evaluation.json results/*.json results/benchmark/*
     python scripts/results.py --check results/*.json
 
 Evaluations (scripts/eval.py --adapt --output) go to README.md and docs/results.md, screenings (scripts/screen.py) to
-docs/adaptation.md, measurements (scripts/bench.py) to docs/speed.md, latencies (scripts/latency.py) to
-docs/deploy.md; the points of scripts/soak.py are in no table. A table replaces what stands
-between a document's markers, so that no number in it is typed by hand. --check changes nothing and
-fails where a document says something else.
+docs/adaptation.md, measurements (scripts/bench.py) to docs/speed.md, folders of benchmarks (scripts/benchmark.py) to
+docs/benchmark.md, latencies (scripts/latency.py) to docs/deploy.md; the points of scripts/soak.py are in no table. A
+table replaces what stands between a document's markers, so that no number in it is typed by hand. --check changes
+nothing and fails where a document says something else.
 """
 
 import json
@@ -19,6 +19,8 @@ import cli
 from episodes import is_as_named, shifts_of
 from latency import Block, LatencyConfig, format_blocks
 from published import PUBLISHED, SHIFTS, TASKS, published
+from report_overview import make_overview
+from results_folder import read_results
 from screen import format_screening
 from timing import Row, format_rows
 
@@ -33,9 +35,13 @@ def main() -> None:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
         return
-    records = [read_record(Path(argument)) for argument in arguments if argument != "--check"]
-    if not records:
+    paths = [Path(argument) for argument in arguments if argument != "--check"]
+    if not paths:
         raise cli.BadInput("results.py --check takes the files that hold the numbers")
+    folders, records = [p for p in paths if p.is_dir()], [read_record(p) for p in paths if not p.is_dir()]
+    if folders:
+        overviews = [make_overview(read_results(folder)) for folder in folders]
+        put(Path("docs/benchmark.md"), "\n\n".join(overviews), "--check" in arguments)
     deployed = [
         form(record)
         for key, form in (("blocks", format_latency), ("points", format_soak), ("head", format_sb3))
