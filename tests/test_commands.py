@@ -120,6 +120,15 @@ def test_an_evaluation_compares_both_arms_and_writes_what_was_asked_for(folder):
     assert (folder / "out" / "color_hard.mp4").stat().st_size > 1000
 
 
+def test_shifts_that_act_together_are_evaluated_and_filmed_under_their_one_spelling(folder):
+    command = "eval.py --checkpoint runs/tiny --shift 'noise+ color_hard' 'none@0, camera:0.4@5' --episodes 1"
+    result = call(f"{command} --workers 1 --video films --output together.json", folder)
+    assert result.returncode == 0, result.stderr
+    record = json.loads((folder / "together.json").read_text())
+    assert list(record["shifts"]) == ["color_hard + noise", "none@0, camera:0.4@5"]
+    assert {path.name for path in (folder / "films").iterdir()} == {"color_hard_+_noise.mp4", "none_0_camera_0.4_5.mp4"}
+
+
 @pytest.mark.slow
 def test_results_do_not_depend_on_the_number_of_workers(folder):
     for workers in (1, 2):
