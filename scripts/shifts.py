@@ -24,7 +24,7 @@ import envs
 from pad.seeding import episode_seed
 from pad.tracking import progress_bar, say
 
-_GAP, _LABEL, _HEAD = 4, 210, 26
+_GAP, _LABEL, _HEAD = 4, 224, 26
 _INK, _PAPER = (30, 30, 34), (255, 255, 255)
 
 

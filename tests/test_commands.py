@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from envs import shifts
 from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -384,8 +385,26 @@ def test_the_loop_in_the_readme_runs(monkeypatch):
     assert namespace["truncated"]
 
 
+def test_the_shift_in_the_documents_is_registered_and_seen():
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "benchmark.md").read_text(), re.DOTALL)[0]
+    namespace: dict = {}
+    try:
+        exec(code, namespace)
+        env = namespace["env"]
+        obs, _ = env.reset(seed=0)
+        for _ in range(250):
+            obs, *_, truncated, _ = env.step(env.action_space.sample())
+        assert truncated
+        assert obs.min() > 180  # fog
+        env.close()
+        namespace["yours"].reset(seed=0)
+    finally:
+        shifts._KINDS.pop("fog", None)
+
+
 def test_the_tables_in_the_documents_say_what_the_files_say():
-    written = [*sorted(ROOT.glob("pad/zoo/*/evaluation.json")), *sorted(ROOT.glob("results/*.json"))]
+    written = [path for where in ("pad/zoo/*/evaluation.json", "results/*.json", "results/benchmark/*")
+               for path in sorted(ROOT.glob(where))]  # fmt: skip
     files = [str(path) for path in written]
     result = call(f"results.py --check {' '.join(files)}", ROOT)
     assert files

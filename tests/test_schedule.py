@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envs.shifts import SHIFTS, make_shift, normalize
+from envs.shifts import SHIFTS, Shift, make_shift, normalize, register
 from envs.shifts.schedule import Part, Segment, Timetable, from_yaml, parse
 
 strengths = st.floats(0, 1)
@@ -83,3 +83,17 @@ def test_a_file_that_is_missing_or_broken_is_named(tmp_path):
     (tmp_path / "broken.yaml").write_text("[")
     with pytest.raises(ValueError, match=r"broken\.yaml"):
         parse(str(tmp_path / "broken.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("noise", "is a shift noise already"),
+        ("none", "none already"),
+        ("My fog", "small letters and underscores, got 'My fog'"),
+    ],
+)
+def test_a_name_that_cannot_be_given_is_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        register(name, Shift)
+    assert "My fog" not in SHIFTS

@@ -29,8 +29,8 @@ def test_a_gallery_shows_each_shift_at_each_strength(tmp_path):
     result = call(command, tmp_path)
     assert result.returncode == 0, result.stderr
     sheet = np.asarray(Image.open(tmp_path / "out" / "sheet.png"))
-    assert sheet.shape == (26 + 44, 2 * (210 + 2 * 44 + 4), 3)
-    first, last = sheet[26:66, 210:250], sheet[26:66, 254:294]
+    assert sheet.shape == (26 + 44, 2 * (224 + 2 * 44 + 4), 3)
+    first, last = sheet[26:66, 224:264], sheet[26:66, 268:308]
     assert first.std() > 3
     assert (first != last).any()
 

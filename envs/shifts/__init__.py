@@ -1,5 +1,6 @@
 """Ways in which deployment differs from training, by name. `envs.shifts.schedule` says how names are put together."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,49 +72,63 @@ def _distracting(kind: type[Shift], moving: bool) -> Kind:
     return Kind("distracting", about if moving else f"{about} It stands still within an episode.", make)
 
 
-SHIFTS: Mapping[str, Kind] = MappingProxyType(
-    {
-        # In the order in which they act: the world, the camera, what is before it, and its sensor.
-        "color_easy": _color("color_easy", "Other colours of sky, floor and body, near those of training."),
-        "color_hard": _color("color_hard", "Other colours of sky, floor and body, from a wide range."),
-        "distracting_color": _distracting(distracting.DistractingColor, moving=True),
-        "distracting_color_static": _distracting(distracting.DistractingColor, moving=False),
-        "distracting_background": _distracting(distracting.DistractingBackground, moving=True),
-        "distracting_background_static": _distracting(distracting.DistractingBackground, moving=False),
-        "mass": _plain("dynamics", dynamics.Mass),
-        "friction": _plain("dynamics", dynamics.Friction),
-        "actuator_gain": _plain("dynamics", dynamics.ActuatorGain),
-        "force": _plain("dynamics", dynamics.Force),
-        "action_delay": _plain("dynamics", dynamics.ActionDelay),
-        "distracting_camera": _distracting(distracting.DistractingCamera, moving=True),
-        "distracting_camera_static": _distracting(distracting.DistractingCamera, moving=False),
-        "camera": _plain("view", camera.Camera),
-        "camera_position": _plain("view", camera.CameraPosition),
-        "camera_angle": _plain("view", camera.CameraAngle),
-        "field_of_view": _plain("view", camera.FieldOfView),
-        "camera_motion": _plain("view", camera.CameraMotion),
-        "camera_shake": _plain("view", camera.CameraShake),
-        "light_position": _plain("appearance", lights.LightPosition),
-        "light_color": _plain("appearance", lights.LightColor),
-        "shadows": _plain("appearance", lights.Shadows),
-        "body_texture": _plain("appearance", body.BodyTexture),
-        "spheres": _plain("clutter", clutter.Spheres),
-        "video_easy": _video("video_easy", "A film in place of the sky."),
-        "video_hard": _video("video_hard", "A film in place of sky and floor."),
-        "patches": _plain("clutter", clutter.Patches),
-        "bars": _plain("clutter", clutter.Bars),
-        "blur": _plain("sensor", sensor.Blur),
-        "brightness": _plain("sensor", sensor.Brightness),
-        "contrast": _plain("sensor", sensor.Contrast),
-        "gamma": _plain("sensor", sensor.Gamma),
-        "noise": _plain("sensor", sensor.Noise),
-        "dead_pixels": _plain("sensor", sensor.DeadPixels),
-        "compression": _plain("sensor", sensor.Compression),
-        "repeated_frames": _plain("sensor", sensor.RepeatedFrames),
-        "dropped_frames": _plain("sensor", sensor.DroppedFrames),
-    }
-)
-"""Every shift by its name."""
+_KINDS: dict[str, Kind] = {
+    # In the order in which they act: the world, the camera, what is before it, and its sensor.
+    "color_easy": _color("color_easy", "Other colours of sky, floor and body, near those of training."),
+    "color_hard": _color("color_hard", "Other colours of sky, floor and body, from a wide range."),
+    "distracting_color": _distracting(distracting.DistractingColor, moving=True),
+    "distracting_color_static": _distracting(distracting.DistractingColor, moving=False),
+    "distracting_background": _distracting(distracting.DistractingBackground, moving=True),
+    "distracting_background_static": _distracting(distracting.DistractingBackground, moving=False),
+    "mass": _plain("dynamics", dynamics.Mass),
+    "friction": _plain("dynamics", dynamics.Friction),
+    "actuator_gain": _plain("dynamics", dynamics.ActuatorGain),
+    "force": _plain("dynamics", dynamics.Force),
+    "action_delay": _plain("dynamics", dynamics.ActionDelay),
+    "distracting_camera": _distracting(distracting.DistractingCamera, moving=True),
+    "distracting_camera_static": _distracting(distracting.DistractingCamera, moving=False),
+    "camera": _plain("view", camera.Camera),
+    "camera_position": _plain("view", camera.CameraPosition),
+    "camera_angle": _plain("view", camera.CameraAngle),
+    "field_of_view": _plain("view", camera.FieldOfView),
+    "camera_motion": _plain("view", camera.CameraMotion),
+    "camera_shake": _plain("view", camera.CameraShake),
+    "light_position": _plain("appearance", lights.LightPosition),
+    "light_color": _plain("appearance", lights.LightColor),
+    "shadows": _plain("appearance", lights.Shadows),
+    "body_texture": _plain("appearance", body.BodyTexture),
+    "spheres": _plain("clutter", clutter.Spheres),
+    "video_easy": _video("video_easy", "A film in place of the sky."),
+    "video_hard": _video("video_hard", "A film in place of sky and floor."),
+    "patches": _plain("clutter", clutter.Patches),
+    "bars": _plain("clutter", clutter.Bars),
+    "blur": _plain("sensor", sensor.Blur),
+    "brightness": _plain("sensor", sensor.Brightness),
+    "contrast": _plain("sensor", sensor.Contrast),
+    "gamma": _plain("sensor", sensor.Gamma),
+    "noise": _plain("sensor", sensor.Noise),
+    "dead_pixels": _plain("sensor", sensor.DeadPixels),
+    "compression": _plain("sensor", sensor.Compression),
+    "repeated_frames": _plain("sensor", sensor.RepeatedFrames),
+    "dropped_frames": _plain("sensor", sensor.DroppedFrames),
+}
+SHIFTS: Mapping[str, Kind] = MappingProxyType(_KINDS)
+"""Every shift by its name, in the order in which they act."""
+
+
+def register(name: str, kind: type[Shift]) -> None:
+    """Give a shift of your own a name; it acts after all others.
+
+    The first paragraph of its docstring says what it does. In worker processes too: do it in a module that they import.
+
+    Raises:
+        ValueError: for a name that is taken or that the grammar cannot say.
+    """
+    if name in _KINDS or name == "none":
+        raise ValueError(f"there is a shift {name} already")
+    if not re.fullmatch(r"[a-z_]+", name):
+        raise ValueError(f"a shift's name has small letters and underscores, got {name!r}")
+    _KINDS[name] = _plain("own", kind)
 
 
 def normalize(text: str) -> str:
@@ -167,5 +182,5 @@ def _timetable(text: str) -> Timetable:
 
 __all__ = [
     "SHIFTS", "SPLITS", "ColorShift", "Composition", "GeneratedVideos", "Kind", "Shift", "VideoFiles", "VideoShift",
-    "from_yaml", "make_shift", "normalize",
+    "from_yaml", "make_shift", "normalize", "register",
 ]  # fmt: skip
