@@ -21,7 +21,7 @@ from episodes import Arm, hardware, make_policy, open_env
 import envs
 import pad
 from pad import settings
-from pad.checkpoint import find_checkpoint
+from pad.checkpoint import find_checkpoint, identity
 from pad.deployment import AdaptationConfig, MeasuredPolicy
 from pad.evaluation import Episode, run_episode
 from pad.memory import keep_pages
@@ -158,10 +158,15 @@ def encode(frames: list[np.ndarray]) -> bytes:
         return path.read_bytes()
 
 
-@lru_cache(maxsize=32)
 def weights_of(checkpoint: str) -> str:
     """Changes with anything in a checkpoint that a deployed policy depends on."""
-    folder, digest = find_checkpoint(checkpoint), hashlib.sha256()
+    folder = find_checkpoint(checkpoint)
+    return _digest(folder, identity(folder))
+
+
+@lru_cache(maxsize=32)
+def _digest(folder: Path, _identity: object) -> str:
+    digest = hashlib.sha256()
     for name in ("model.safetensors", "config.yaml"):
         path = folder / name
         if not path.is_file():

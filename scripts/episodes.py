@@ -15,7 +15,7 @@ import torch
 import envs
 from pad import settings
 from pad.agent import Agent
-from pad.checkpoint import load_checkpoint
+from pad.checkpoint import find_checkpoint, identity, load_checkpoint
 from pad.deployment import (
     ADAPTATIONS,
     AdaptationConfig,
@@ -148,9 +148,15 @@ def _perturbed(arm: Arm, number: int) -> PerturbedPolicy:
     return PerturbedPolicy(_agent(arm.checkpoint, arm.device), arm.adaptation, arm.drifts[number], number)
 
 
-@lru_cache(maxsize=2)
 def _agent(checkpoint: str, device: str) -> Agent:
-    return load_checkpoint(checkpoint, device).agent
+    """The agent as it is now: a name may come to mean another folder, and a folder may get other weights."""
+    folder = find_checkpoint(checkpoint)
+    return _load(folder, identity(folder), device)
+
+
+@lru_cache(maxsize=2)
+def _load(folder: Path, _identity: object, device: str) -> Agent:
+    return load_checkpoint(folder, device).agent
 
 
 _open_env: tuple[envs.EnvConfig, gym.Env] | None = None

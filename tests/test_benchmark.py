@@ -108,11 +108,9 @@ def test_other_weights_are_other_cells(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "work")
     config = tmp_path / "work" / "tiny" / "config.yaml"
     config.write_text(config.read_text() + "\n")
-    cells.weights_of.cache_clear()
     assert "8 cells, 0 of them" in call("benchmark.py --config tiny.yaml --estimate", tmp_path / "work").stderr
     before = results(tmp_path / "work" / "results")
     assert call("benchmark.py --config tiny.yaml --shifts none", tmp_path / "work").returncode == 0
-    cells.weights_of.cache_clear()
     after = results(tmp_path / "work" / "results")
     assert len(after) == len(before)  # the newer ones stand in the older ones' place
     assert len(list((tmp_path / "work" / "results" / "superseded").iterdir())) == 2 == len(set(before) - set(after))
