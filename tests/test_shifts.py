@@ -16,7 +16,7 @@ from envs import SHIFTS, EnvConfig
 from envs.shifts import VideoFiles, make_shift, normalize
 from envs.shifts.backgrounds import FRAMES, SIZE, generate_background
 from envs.shifts.colors import generate_colors, read_colors
-from envs.shifts.video import is_green, resize
+from envs.shifts.video import FilmCache, is_green, resize
 
 BENCHMARK = ("color_easy", "color_hard", "video_easy", "video_hard")
 DYNAMICS = [name for name, kind in SHIFTS.items() if kind.group == "dynamics"]
@@ -324,6 +324,24 @@ def test_scaling_is_bilinear_between_pixel_centres():
     ramp = np.tile(np.arange(0, 200, 20, dtype=np.uint8)[None, :, None], (10, 1, 3))
     assert resize(ramp, 20)[0, :4, 0].tolist() == [0, 5, 15, 25]
     assert (resize(ramp, 10) == ramp).all()
+
+
+def test_films_are_kept_in_a_bounded_memory_those_used_last():
+    made = []
+
+    def make(name: str):
+        def frames() -> np.ndarray:
+            made.append(name)
+            return np.zeros((10, 4, 4, 3), np.uint8)
+
+        return frames
+
+    cache = FilmCache(limit=2 * 10 * 8 * 8 * 3)
+    for name in "abacab":
+        assert cache.get(name, make(name), 8).shape == (10, 8, 8, 3)
+    assert made == list("abcb")
+    small = FilmCache(limit=1)
+    assert small.get("a", make("a"), 8) is small.get("a", make("a"), 8)
 
 
 def write_film(path: Path, frames: int = 6, color: int = 200) -> None:

@@ -1,6 +1,7 @@
 """A film behind the robot, or behind and below it."""
 
-from functools import lru_cache
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -87,6 +88,29 @@ def is_green(picture: np.ndarray) -> np.ndarray:
     return mask
 
 
+class FilmCache:
+    """Scaled films, those used last, in a bounded memory; the last one asked for is always kept.
+
+    Args:
+        limit: bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._films = limit, OrderedDict[Hashable, np.ndarray]()
+
+    def get(self, key: Hashable, make: Callable[[], Iterable[np.ndarray]], size: int) -> np.ndarray:
+        """The film of that key, made of frames of any size where it is not kept: uint8 (frames, size, size, 3)."""
+        if key not in self._films:
+            self._films[key] = np.stack([resize(frame, size) for frame in make()])
+        self._films.move_to_end(key)
+        while len(self._films) > 1 and sum(film.nbytes for film in self._films.values()) > self._limit:
+            self._films.popitem(last=False)
+        return self._films[key]
+
+
+_films = FilmCache(512 * 2**20)
+
+
 class GeneratedVideos:
     """Our own backgrounds: see `envs.shifts.backgrounds`."""
 
@@ -97,12 +121,8 @@ class GeneratedVideos:
         return backgrounds.COUNTS[self._name]
 
     def frames(self, index: int, size: int) -> np.ndarray:
-        return _generate(self._name, self._split, index, size)
-
-
-@lru_cache(maxsize=16)
-def _generate(name: str, split: str, index: int, size: int) -> np.ndarray:
-    return np.stack([resize(frame, size) for frame in backgrounds.generate_background(name, split, index)])
+        key = self._name, self._split, index, size
+        return _films.get(key, lambda: backgrounds.generate_background(self._name, self._split, index), size)
 
 
 class VideoFiles:
@@ -136,12 +156,8 @@ class VideoFiles:
         return len(self._paths)
 
     def frames(self, index: int, size: int) -> np.ndarray:
-        return _read_video(self._paths[index], size)
-
-
-@lru_cache(maxsize=32)
-def _read_video(path: Path, size: int) -> np.ndarray:
-    return np.stack([resize(frame, size) for frame in _decode(path, _LONGEST)])
+        path = self._paths[index]
+        return _films.get((path, size), lambda: _decode(path, _LONGEST), size)
 
 
 def _decode(path: Path, limit: int) -> list[np.ndarray]:
