@@ -7,6 +7,8 @@ from envs.opengl import OpenGLUnavailable, choose
 
 choose()  # before anything imports MuJoCo
 
+import importlib  # noqa: E402
+import os  # noqa: E402
 from typing import Literal  # noqa: E402
 
 import gymnasium as gym  # noqa: E402
@@ -42,6 +44,9 @@ def _make_registered(render_mode: str | None = "rgb_array", render_size: int = 2
     env.unwrapped.render_mode = render_mode
     return env
 
+
+for _module in filter(None, os.environ.get("PAD_SHIFTS", "").split(",")):
+    importlib.import_module(_module.strip())  # whose shifts commands are to know
 
 for _task in TASKS:
     gym.register(f"pad/{_task}-v0", entry_point="envs:_make_registered", kwargs={"task": _task})

@@ -10,7 +10,6 @@ from envs import tasks
 from envs.renderer import Quality
 from envs.scene import Scene
 from envs.shifts import make_shift, normalize
-from envs.view import View
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         action = np.asarray(action, np.float64)
         if action.shape != self.action_space.shape or not np.isfinite(action).all():
             raise ValueError(f"action must be finite with shape {self.action_space.shape}, got {action!r}")
-        action = self._shift.act(action, self._agent_steps)
+        action = self._shift.act(action)
         control = self._low + (np.clip(action, -1, 1) + 1) / 2 * (self._high - self._low)
         reward = 0.0
         for _ in range(self.config.steps_per_decision):
@@ -139,13 +138,10 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
 
     def picture(self, size: int) -> np.ndarray:
         """What the camera sees through the shift: uint8 (size, size, 3)."""
-        return self._shift.apply(self._scene.picture(size, self._arrange), self._agent_steps)
+        return self._shift.apply(self._scene.picture(size, self._shift.arrange))
 
     def close(self) -> None:
         self._scene.close()
-
-    def _arrange(self, view: View) -> None:
-        self._shift.arrange(view, self._agent_steps)
 
     def _observe(self, info: dict[str, Any]) -> np.ndarray:
         if self._observation == "state":

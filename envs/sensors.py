@@ -8,9 +8,12 @@ import numpy as np
 from envs.scene import Scene
 from envs.shifts import SHIFTS, Composition, make_shift
 
-_GROUPS = ("sensor", "clutter")
-NAMES = tuple(name for name, kind in SHIFTS.items() if kind.group in _GROUPS and name != "spheres")
-"""Shifts that need nothing but pictures."""
+_BEFORE_THE_LENS = ("patches", "bars")
+
+
+def sensor_shifts() -> list[str]:
+    """Names of the shifts that need nothing but pictures."""
+    return [n for n, kind in SHIFTS.items() if kind.group == "sensor" or n in _BEFORE_THE_LENS]
 
 
 class SensorShift(gym.Wrapper):
@@ -59,9 +62,17 @@ class SensorShift(gym.Wrapper):
         self._shift.advance(self._agent_steps)
         return self._seen(obs), reward, terminated, truncated, info
 
+    def render(self) -> Any:
+        """The environment's own picture, through the same sensor where it is uint8 (height, width, 3)."""
+        picture = self.env.render()
+        if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3:
+            return self._shift.apply(picture.copy())
+        return picture
+
     def _seen(self, obs: np.ndarray) -> np.ndarray:
-        picture = obs.transpose(1, 2, 0) if self._channels_first else obs
-        shown = self._shift.apply(np.ascontiguousarray(picture), self._agent_steps)
+        # A copy: some environments write the next picture into the same memory, and a shift may keep this one.
+        picture = np.array(obs.transpose(1, 2, 0) if self._channels_first else obs, order="C")
+        shown = self._shift.apply(picture)
         return np.array(shown.transpose(2, 0, 1) if self._channels_first else shown)
 
 
@@ -77,6 +88,7 @@ class _Nothing:
 
 def _make(text: str) -> Composition:
     shift = make_shift(text)
-    if wrong := [name for name in shift.timetable.names if name not in NAMES]:
-        raise ValueError(f"{', '.join(wrong)} needs the simulator; of pictures alone: {', '.join(NAMES)}")
+    known = sensor_shifts()
+    if wrong := [name for name in shift.timetable.names if name not in known]:
+        raise ValueError(f"{', '.join(wrong)} needs the simulator; of pictures alone: {', '.join(known)}")
     return shift

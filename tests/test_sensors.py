@@ -5,7 +5,9 @@ from gymnasium.utils.env_checker import check_env
 
 from envs import SensorShift
 from envs.gradient import GradientEnv
-from envs.sensors import NAMES
+from envs.sensors import sensor_shifts
+
+NAMES = sensor_shifts()
 
 
 def episode(env: gym.Env, seed: int | None = 3, steps: int = 12) -> tuple[np.ndarray, list[float]]:
@@ -54,6 +56,33 @@ def test_a_sensor_may_fail_in_the_middle_of_an_episode():
     seen, _ = episode(SensorShift(GradientEnv(), "none@0, brightness@5"))
     assert (seen[:5] == plain[:5]).all()
     assert (seen[5:] != plain[5:]).any((1, 2, 3)).all()
+
+
+class Reusing(gym.Wrapper):
+    """Writes every picture into the same memory, as a camera's driver may."""
+
+    def __init__(self) -> None:
+        super().__init__(GradientEnv())
+        self._memory = np.zeros(self.env.observation_space.shape, np.uint8)
+
+    def reset(self, **settings):
+        self._memory[:], info = self.env.reset(**settings)
+        return self._memory, info
+
+    def step(self, action):
+        self._memory[:], *rest = self.env.step(action)
+        return (self._memory, *rest)
+
+
+def test_pictures_in_memory_that_is_used_again_are_kept_all_the_same():
+    fresh, reused = (SensorShift(env, "repeated_frames") for env in (GradientEnv(), Reusing()))
+    assert (episode(reused, steps=30)[0] == episode(fresh, steps=30)[0]).all()
+
+
+def test_what_people_see_goes_through_the_same_sensor():
+    env = SensorShift(GradientEnv(layout="HWC"), "brightness")
+    obs, _ = env.reset(seed=3)
+    assert (env.render() == obs).all()
 
 
 def test_gray_pictures_are_pictures():

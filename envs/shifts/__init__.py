@@ -116,10 +116,15 @@ SHIFTS: Mapping[str, Kind] = MappingProxyType(_KINDS)
 """Every shift by its name, in the order in which they act."""
 
 
-def register(name: str, kind: type[Shift]) -> None:
+def register(name: str, kind: type[Shift], group: str = "own") -> None:
     """Give a shift of your own a name; it acts after all others.
 
-    The first paragraph of its docstring says what it does. In worker processes too: do it in a module that they import.
+    The first paragraph of its docstring says what it does. Commands know the name when the environment variable
+    PAD_SHIFTS names the module that registers it, or several, joined by commas: `import envs` imports them, in worker
+    processes too.
+
+    Args:
+        group: "sensor" for one that needs nothing but pictures and may stand in `envs.SensorShift`.
 
     Raises:
         ValueError: for a name that is taken or that the grammar cannot say.
@@ -128,7 +133,7 @@ def register(name: str, kind: type[Shift]) -> None:
         raise ValueError(f"there is a shift {name} already")
     if not re.fullmatch(r"[a-z_]+", name):
         raise ValueError(f"a shift's name has small letters and underscores, got {name!r}")
-    _KINDS[name] = _plain("own", kind)
+    _KINDS[name] = _plain(group, kind)
 
 
 def normalize(text: str) -> str:

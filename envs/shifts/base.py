@@ -12,6 +12,7 @@ class Shift:
     A shift draws all that is random in `begin`, from the generator it is given, so an episode is the same whatever
     ran before. How far it goes is its `strength`, which may change within an episode: at 0 nothing differs, to the
     bit. Only a shift of the dynamics changes the physics, and none changes the reward's rule or an episode's length.
+    Steps are the agent's, counted from `begin`, and never go back.
     """
 
     strength = 1.0

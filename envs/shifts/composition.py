@@ -10,7 +10,7 @@ from envs.shifts.schedule import Timetable
 from envs.view import View
 
 _LEVELS = 50
-"""A strength that changes does so in this many steps from 0 to 1: some shifts send textures to the graphics memory."""
+"""A strength that changes does so in this many steps: some shifts send textures to the graphics memory."""
 _PUBLISHED = ("color_easy", "color_hard", "video_easy", "video_hard")
 
 
@@ -18,14 +18,14 @@ class Composition:
     """All that differs in an episode: the shifts of each segment of a timetable, in the order in which they act.
 
     Each shift draws from a stream of its own, which depends on the episode's seed, the segment and the shift's name:
-    what else acts beside it changes nothing in it.
+    what else acts beside it changes nothing in it. Its steps are those since its segment began.
 
     Args:
         segments: the shifts of each segment, in the timetable's order of its parts.
     """
 
     def __init__(self, timetable: Timetable, segments: Sequence[Sequence[Shift]]) -> None:
-        self.timetable, self._segments, self._number = timetable, segments, -1
+        self.timetable, self._segments, self._number, self._since = timetable, segments, -1, 0
 
     @property
     def shadows(self) -> bool:
@@ -43,34 +43,32 @@ class Composition:
         entered = number != self._number or (since == 0 and agent_step > 0)
         if entered and agent_step > 0:
             self._scene.restore()
-        self._number = number
+        self._number, self._since = number, since
         length = self.timetable.length(number, self._scene.horizon)
         for part, shift in zip(self.timetable.segments[number].parts, self._segments[number], strict=True):
-            progress = min(1.0, since / length)
-            strength = part.start
-            if part.start != part.end:
-                strength = round(_LEVELS * (part.start + progress * (part.end - part.start))) / _LEVELS
+            progress = round(_LEVELS * min(1.0, since / length)) / _LEVELS
+            strength = part.end if progress == 1 else part.start + progress * (part.end - part.start)
             changed, shift.strength = strength != shift.strength, strength
             if entered:
                 shift.begin(self._scene, self._stream(number, part.name))
             if entered or changed:
                 shift.change(self._scene)
 
-    def act(self, action: np.ndarray, agent_step: int) -> np.ndarray:
+    def act(self, action: np.ndarray) -> np.ndarray:
         """What reaches the actuators."""
         for shift in self._active:
-            action = shift.act(action, agent_step)
+            action = shift.act(action, self._since)
         return action
 
-    def arrange(self, view: View, agent_step: int) -> None:
+    def arrange(self, view: View) -> None:
         """Change what is about to be drawn."""
         for shift in self._active:
-            shift.arrange(view, agent_step)
+            shift.arrange(view, self._since)
 
-    def apply(self, picture: np.ndarray, agent_step: int) -> np.ndarray:
+    def apply(self, picture: np.ndarray) -> np.ndarray:
         """The drawn picture as the policy gets it: uint8 (height, width, 3)."""
         for shift in self._active:
-            picture = shift.apply(picture, agent_step)
+            picture = shift.apply(picture, self._since)
         return picture
 
     @property
@@ -78,8 +76,7 @@ class Composition:
         return self._segments[self._number]
 
     def _stream(self, number: int, name: str) -> np.random.Generator:
-        names = [part.name for part in self.timetable.segments[number].parts]
-        # Published shifts came first, when there was one an episode: it keeps the stream that it had.
-        if number == 0 and name == next((n for n in names if n in _PUBLISHED), None):
+        # Published shifts came first, when there was one an episode: they keep the stream that they had.
+        if number == 0 and name in _PUBLISHED:
             return np.random.default_rng(self._seed)
         return np.random.default_rng([self._seed, number, *name.encode()])

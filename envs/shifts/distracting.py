@@ -19,15 +19,21 @@ _FASTEST, _ROLLING = 0.1 / (np.pi / 2), 0.04
 
 
 class _Walk(Shift):
-    """A random walk that goes on one step a decision, and is remembered, so that pictures may be asked for twice."""
+    """A random walk that goes on one step a decision; pictures may be asked for twice."""
+
+    def __init__(self, moving: bool = True) -> None:
+        self._moving = moving
 
     def begin(self, scene: Scene, rng: np.random.Generator) -> None:
-        self._rng, self._path = rng, list[np.ndarray]()
+        self._rng, self._step = rng, 0
+        self._place: np.ndarray | None = None
 
     def _at(self, agent_step: int) -> np.ndarray:
-        while len(self._path) <= agent_step:
-            self._path.append(self._next(self._path[-1]) if self._path else self._first())
-        return self._path[agent_step]
+        if self._place is None:
+            self._place = self._first()
+        while self._moving and self._step < agent_step:
+            self._place, self._step = self._next(self._place), self._step + 1
+        return self._place
 
     def _first(self) -> np.ndarray:
         raise NotImplementedError
@@ -44,9 +50,6 @@ class DistractingColor(_Walk):
 
     _MATERIALS = 64
 
-    def __init__(self, moving: bool = True) -> None:
-        self._moving = moving
-
     def arrange(self, view: View, agent_step: int) -> None:
         if self.strength == 0:
             return
@@ -61,8 +64,6 @@ class DistractingColor(_Walk):
         return self._rng.uniform(-1, 1, (self._MATERIALS, 3))
 
     def _next(self, last: np.ndarray) -> np.ndarray:
-        if not self._moving:
-            return last
         return np.clip(last + self._rng.normal(0, 0.03, last.shape), -1, 1)
 
 
@@ -107,9 +108,6 @@ class DistractingCamera(_Walk):
     follow a random walk. A camera that sees from the side stays on its side and above the ground.
     """
 
-    def __init__(self, moving: bool = True) -> None:
-        self._moving = moving
-
     def arrange(self, view: View, agent_step: int) -> None:
         if self.strength == 0:
             return
@@ -126,8 +124,6 @@ class DistractingCamera(_Walk):
         return np.concatenate([self._rng.uniform(-1, 1, 4), speed, self._rng.uniform(-_ROLLING, _ROLLING, 1)])
 
     def _next(self, last: np.ndarray) -> np.ndarray:
-        if not self._moving:
-            return last
         place, speed = last[:4], last[4:] + self._rng.normal(size=4) * (*[_FASTEST / 4] * 3, _ROLLING / 6)
         speed[:3] *= min(1.0, _FASTEST / float(np.linalg.norm(speed[:3])))
         speed[3] = np.clip(speed[3], -_ROLLING, _ROLLING)

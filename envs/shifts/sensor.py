@@ -75,7 +75,7 @@ class Noise(Sensor):
 
 
 class DeadPixels(Sensor):
-    """Up to 4 % of the pixels show always the same: black, white, or one of the primary colours."""
+    """Up to 4 % of the pixels show always the same: black, white, or another colour whose channels are on or off."""
 
     def begin(self, scene: Scene | None, rng: np.random.Generator) -> None:
         self._moments = Moments(rng)
@@ -113,7 +113,7 @@ class DroppedFrames(Sensor):
 
 
 class RepeatedFrames(Sensor):
-    """The camera stalls at up to a quarter of the pictures, and shows the same one for up to 4 more."""
+    """The camera stalls, for one to four pictures that show the one before; at most about half of all are such."""
 
     def begin(self, scene: Scene | None, rng: np.random.Generator) -> None:
         self._moments, self._shown = Moments(rng), dict[tuple[int, ...], np.ndarray]()

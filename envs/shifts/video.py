@@ -1,7 +1,7 @@
 """A film behind the robot, or behind and below it."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -136,7 +136,7 @@ class VideoFiles:
         if not paths:
             raise ValueError("no video files given")
         for path in paths:  # a bad file is found before the episode that draws it
-            _decode(path, 2)
+            list(_decode(path, 2))
         self._paths = paths
 
     @classmethod
@@ -160,7 +160,7 @@ class VideoFiles:
         return _films.get((path, size), lambda: _decode(path, _LONGEST), size)
 
 
-def _decode(path: Path, limit: int) -> list[np.ndarray]:
+def _decode(path: Path, limit: int) -> Iterator[np.ndarray]:
     """The first `limit` frames, each uint8 (height, width, 3).
 
     Raises:
@@ -168,18 +168,18 @@ def _decode(path: Path, limit: int) -> list[np.ndarray]:
     """
     import av
 
-    frames: list[np.ndarray] = []
+    count = 0
     try:
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
-                frames.append(frame.to_ndarray(format="rgb24"))
-                if len(frames) == limit:
-                    break
+                yield frame.to_ndarray(format="rgb24")
+                count += 1
+                if count == limit:
+                    return
     except (OSError, av.FFmpegError, IndexError) as error:
         raise ValueError(f"{path} cannot be read as a video: {error}") from error
-    if len(frames) < 2:
-        raise ValueError(f"{path} holds {len(frames)} frames; a background needs at least 2")
-    return frames
+    if count < 2:
+        raise ValueError(f"{path} holds {count} frames; a background needs at least 2")
 
 
 def resize(frame: np.ndarray, size: int) -> np.ndarray:
