@@ -10,11 +10,10 @@ and what comes out does not depend on the order of cells or the number of worker
 
 import contextlib
 import dataclasses
-import fcntl
-import json
+import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,10 +21,10 @@ from typing import Annotated, Any, Literal
 import cli
 import torch
 import tyro
-import yaml
-from cells import Cell, Result, run_cell, weights_of
+from cells import Cell, Result, data_of, run_cell, weights_of
 from engines import Engine, compute
 from episodes import Arm, default_workers, make_policy, open_env
+from store import Store, locked
 
 import envs
 from envs.shifts import normalize
@@ -103,23 +102,32 @@ class BenchmarkConfig:
 def main() -> None:
     config = read_config(sys.argv[1:])
     cells = make_cells(config)
+    if config.estimate:
+        plan(config, cells)
+        return
     with locked(config.folder):
-        store = Store(config.folder)
-        waiting = [cell for cell in cells if not store.holds(cell)]
-        say(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before, in {config.folder}")
-        if waiting:
-            speeds = measure(waiting, store)
-            say(f"the others take about {format_hours(predict(waiting, speeds, config.workers))} "
-                f"with {config.workers} at once")  # fmt: skip
-        if config.estimate:
-            return
-        store.describe(config)
-        failed = run_all(waiting, config, store)
-    if failed:
+        store, waiting = plan(config, cells)
+        store.describe(config, command())
+        failures = run_all(waiting, config, store)
+    if failures:
         raise cli.BadInput(
-            f"{failed} cells failed, the first: {store.first_error()}; run the same command to try them again"
+            f"{len(failures)} cells failed, the first: {failures[0].cell.title}: {failures[0].error}; "
+            "run the same command to try them again"
         )
-    say(f"done: python scripts/report.py {config.folder}")
+    say(f"done: python scripts/report.py {shlex.quote(str(config.folder))}")
+
+
+def plan(config: BenchmarkConfig, cells: list[Cell]) -> tuple[Store, list[Cell]]:
+    """What is finished and what is not, and how long that takes."""
+    store = Store(config.folder)
+    waiting = [cell for cell in cells if not store.holds(cell)]
+    say(f"{len(cells)} cells, {len(cells) - len(waiting)} of them finished before, in {config.folder}")
+    if other := store.supersedes(waiting):
+        say(f"{other} of the others stand there with other weights, settings or data, which move to superseded")
+    if waiting:
+        hours = predict(waiting, measure(waiting, store), config.workers)
+        say(f"the others take at least {format_hours(hours)} with {config.workers} at once")
+    return store, waiting
 
 
 def read_config(arguments: list[str]) -> BenchmarkConfig:
@@ -165,8 +173,11 @@ def make_cell(
     """One cell; `base` is its environment without a shift."""
     sequence = tuple(shift for shift in config.sequence for _ in range(config.episodes)) if config.sequence else None
     env = base if sequence else dataclasses.replace(base, shift=shift)
-    episodes, weights = len(sequence) if sequence else config.episodes, weights_of(checkpoint)
-    return Cell(checkpoint, base.task, shift, policy, seed, episodes, env, adaptation, weights, sequence, config.device)
+    episodes = len(sequence) if sequence else config.episodes
+    weights, data = weights_of(checkpoint), data_of(config.shift_data)
+    return Cell(
+        checkpoint, base.task, shift, policy, seed, episodes, env, adaptation, weights, data, sequence, config.device
+    )
 
 
 def policy_name(policy: str) -> str:
@@ -221,99 +232,43 @@ def check_shifts(base: envs.EnvConfig, shifts: Sequence[str]) -> None:
         env.close()
 
 
-class Store:
-    """A folder of results: a file for each cell that is finished, whole or not there.
-
-    Of cells that differ only in how they were made, by other weights or settings of the same name, the newest counts:
-    the others move to `superseded`.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._places = {place(record["cell"]): f"{record['id']}.json" for record in self.read()}
-
-    def holds(self, cell: Cell) -> bool:
-        return (self._folder / "cells" / f"{cell.id}.json").is_file()
-
-    def read(self) -> Iterator[dict[str, Any]]:
-        """What the finished cells hold."""
-        for path in sorted((self._folder / "cells").glob("*.json")):
-            with contextlib.suppress(ValueError):
-                yield json.loads(path.read_text())
-
-    def put(self, result: Result) -> None:
-        """Keep a result; the film first, so that a finished cell has it."""
-        cell, failure = result.cell, self._folder / "failed" / f"{result.cell.id}.json"
-        text = json.dumps(result.to_dict(), separators=(",", ":")) + "\n"
-        if result.error:
-            cli.write_text(failure, text)
-            return
-        if result.video is not None:
-            cli.write_bytes(self._folder / "videos" / f"{cell.id}.mp4", result.video)
-        here, name = place(settings.to_dict(cell)), f"{cell.id}.json"
-        if (other := self._places.get(here)) is not None and other != name:
-            (self._folder / "superseded").mkdir(exist_ok=True)
-            (self._folder / "cells" / other).replace(self._folder / "superseded" / other)
-        self._places[here] = name
-        cli.write_text(self._folder / "cells" / name, text)
-        failure.unlink(missing_ok=True)
-
-    def first_error(self) -> str:
-        path = next(iter(sorted((self._folder / "failed").glob("*.json"))))
-        failed = json.loads(path.read_text())
-        return f"{failed['cell']['checkpoint']} under {failed['cell']['shift']}: {failed['error']}"
-
-    def describe(self, config: BenchmarkConfig) -> None:
-        """Keep the settings that the folder was last run with."""
-        described = {**settings.to_dict(dataclasses.replace(config, output=None)), "command": command()}
-        cli.write_text(self._folder / "benchmark.yaml", yaml.safe_dump(described, sort_keys=False))
-
-
-def place(cell: dict[str, Any]) -> str:
-    """Where a cell stands in tables."""
-    return json.dumps([cell[name] for name in ("checkpoint", "task", "shift", "policy", "seed", "sequence")])
-
-
 def command() -> str:
-    """What was typed."""
-    return f"python {' '.join(sys.argv)}"
+    """What was typed, to be typed again."""
+    return f"python {shlex.join(sys.argv)}"
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One benchmark at a time in a folder; the lock goes with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise cli.BadInput(f"another benchmark is running in {folder}") from error
-        yield
-
-
-def run_all(cells: Sequence[Cell], config: BenchmarkConfig, store: Store) -> int:
-    """Compute the cells and keep what comes of them; returns how many failed."""
-    jobs, failed = [(cell, command(), config.videos) for cell in cells], 0
+def run_all(cells: Sequence[Cell], config: BenchmarkConfig, store: Store) -> list[Result]:
+    """Compute the cells and keep what comes of them; returns those that failed."""
+    jobs, failures = [(cell, command(), config.videos) for cell in cells], []
     with progress_bar("episodes", sum(cell.episodes for cell in cells), 0, "episodes") as bar:
-        for result in compute(run_cell, jobs, config.engine, config.workers, config.address):
+        for result in compute(run_cell, jobs, config.engine, config.workers, config.address, lost):
             store.put(result)
             if result.error:
-                failed += 1
+                failures.append(result)
                 say(f"failed: {result.cell.title}: {result.error}")
             bar.set_postfix_str(result.cell.title)
             bar.update(result.cell.episodes)
-    return failed
+    return failures
+
+
+def lost(cell: Cell, *_: Any) -> Result:
+    """What comes of a cell whose process died twice."""
+    return Result(cell, [], {}, None, "its process died; perhaps the machine ran out of memory", "")
 
 
 def measure(cells: Sequence[Cell], store: Store) -> dict[tuple[str, str], float]:
-    """Decisions a second of each checkpoint's policies: of cells that are finished, else in a short trial."""
-    known = [(record["cell"], record["measured"]) for record in store.read()]
+    """Decisions a second of each checkpoint's policies: of cells that are finished, else in a short trial.
+
+    A policy that fails is left out: its cells say why.
+    """
     speeds: dict[tuple[str, str], float] = {}
     for cell in cells:
         key = cell.checkpoint, cell.policy
-        if key not in speeds:
-            met = [m["steps_per_second"] for c, m in known if (c["checkpoint"], c["policy"]) == key]
-            speeds[key] = sum(met) / len(met) if met else _try_out(cell)
+        if key in store.speeds:
+            speeds[key] = sum(store.speeds[key]) / len(store.speeds[key])
+        elif key not in speeds:
+            with contextlib.suppress(Exception):
+                speeds[key] = _try_out(cell)
     return speeds
 
 
@@ -338,8 +293,9 @@ def _try_out(cell: Cell) -> float:
 
 
 def predict(cells: Sequence[Cell], speeds: dict[tuple[str, str], float], workers: int) -> float:
-    """Hours, where every worker is as fast as this process was."""
-    seconds = sum(cell.decisions / speeds[cell.checkpoint, cell.policy] for cell in cells)
+    """Hours, where every worker is as fast as this process was; starting them and making films come on top."""
+    known = [cell for cell in cells if (cell.checkpoint, cell.policy) in speeds]
+    seconds = sum(cell.decisions / speeds[cell.checkpoint, cell.policy] for cell in known)
     return seconds / min(workers, len(cells)) / 3600
 
 

@@ -10,7 +10,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class Cell:
     """None: frozen."""
     weights: str
     """Of the checkpoint's files, so that another training's results are not taken for this one's."""
+    data: str | None = None
+    """Of the files that colours and films are read from, in the same way."""
     sequence: tuple[str, ...] | None = None
     """The shift of each episode, met one after the other by the same policy."""
     device: str = "cpu"
@@ -172,6 +174,18 @@ def _digest(folder: Path, _identity: object) -> str:
         if not path.is_file():
             raise FileNotFoundError(f"{folder} has no {name}: its run is still training, or it is cut off")
         digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def data_of(folder: str | None) -> str | None:
+    """Changes with any file in a folder of colours and films."""
+    if folder is None or not Path(folder).is_dir():
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import os
 import re
 import signal
 import sys
@@ -135,5 +136,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is either the old one or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(content)
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     fresh.replace(path)

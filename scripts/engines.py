@@ -4,16 +4,22 @@ import builtins
 import contextlib
 import io
 import logging
+import os
 import pickle
 import socket
+import threading
+import time
 import types
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import cli
 import joblib
+from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 Engine = Literal["local", "dask", "ray", "slurm"]
 R = TypeVar("R")
@@ -21,7 +27,12 @@ Run = Callable[[bytes, bytes], bytes]
 
 
 def compute(
-    function: Callable[..., R], jobs: Sequence[tuple[Any, ...]], engine: Engine, workers: int, address: str | None
+    function: Callable[..., R],
+    jobs: Sequence[tuple[Any, ...]],
+    engine: Engine,
+    workers: int,
+    address: str | None,
+    lost: Callable[..., R],
 ) -> Iterator[R]:
     """`function(*job)` of each job, in whatever order they are finished.
 
@@ -29,6 +40,7 @@ def compute(
         workers: processes, here; on a cluster jobs that are under way at once.
         address: of a Dask scheduler or a Ray head, or a SLURM partition; None starts Dask or Ray here. For SLURM
             "local" runs its jobs on this machine, to try the set-up.
+        lost: `lost(*job)` stands for the result of a job whose process died, here, twice.
 
     Raises:
         BadInput: when an engine's package is not installed, or nothing answers at the address.
@@ -36,7 +48,7 @@ def compute(
     if not jobs:
         return
     if engine == "local":
-        yield from _compute_here(function, jobs, workers)
+        yield from _compute_here(function, jobs, workers, lost)
         return
     run, parcels = _carried(), [(_scripts(), pickle.dumps((function, job))) for job in jobs]
     clusters = {"dask": _compute_on_dask, "ray": _compute_on_ray, "slurm": _compute_on_slurm}
@@ -44,13 +56,45 @@ def compute(
         yield pickle.loads(result)  # noqa: S301  # of workers that run our own code
 
 
-def _compute_here(function: Callable[..., R], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[R]:
+def _compute_here(
+    function: Callable[..., R], jobs: Sequence[tuple[Any, ...]], workers: int, lost: Callable[..., R]
+) -> Iterator[R]:
     if min(workers, len(jobs)) == 1:
         for job in jobs:
             yield function(*job)
         return
+    waiting = dict(enumerate(jobs))
     pool = joblib.Parallel(workers, "loky", return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
-    yield from pool(joblib.delayed(function)(*job) for job in jobs)
+    try:
+        for number, result in pool(
+            joblib.delayed(_call_here)(os.getpid(), function, number, job) for number, job in list(waiting.items())
+        ):
+            del waiting[number]
+            yield result
+    except TerminatedWorkerError:
+        # Whichever died, the others of its pool went with it: now each has a process for itself.
+        for number, job in waiting.items():
+            with ProcessPoolExecutor(1) as alone:
+                try:
+                    yield alone.submit(_call_here, os.getpid(), function, number, job).result()[1]
+                except TerminatedWorkerError:
+                    yield lost(*job)
+
+
+def _call_here(parent: int, function: Callable[..., R], number: int, job: tuple[Any, ...]) -> tuple[int, R]:
+    """In a worker, which must not outlive the benchmark: one that was killed cannot end it."""
+    _follow(parent)
+    return number, function(*job)
+
+
+@cache
+def _follow(parent: int) -> None:
+    def wait() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 def _scripts() -> bytes:
@@ -73,11 +117,17 @@ def _call_there(scripts: bytes, parcel: bytes) -> bytes:
     import tempfile
     from pathlib import Path
 
-    if getattr(sys, "_pad_scripts", None) != scripts:
-        folder = Path(tempfile.mkdtemp(prefix="pad-scripts-"))
-        (folder / "scripts.zip").write_bytes(scripts)
-        sys.path.insert(0, str(folder / "scripts.zip"))
-        sys._pad_scripts = scripts  # type: ignore[attr-defined]
+    known, where = getattr(sys, "_pad_scripts", (None, None))
+    if known != scripts:
+        if where is not None:  # a worker that lives longer than one version of these modules
+            sys.path.remove(where)
+            for name, module in list(sys.modules.items()):
+                if str(getattr(module, "__file__", None)).startswith(where):
+                    del sys.modules[name]
+        where = str(Path(tempfile.mkdtemp(prefix="pad-scripts-")) / "scripts.zip")
+        Path(where).write_bytes(scripts)
+        sys.path.insert(0, where)
+        sys._pad_scripts = scripts, where  # type: ignore[attr-defined]
     function, job = pickle.loads(parcel)  # noqa: S301  # from the benchmark that started this worker's job
     return pickle.dumps(function(*job))
 

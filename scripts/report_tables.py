@@ -32,7 +32,9 @@ VERDICTS = {"gain": "gains", "loss": "loses", "level": "level"}
 
 
 def verdict(difference: Interval) -> str:
-    """gain or loss where the interval excludes zero, else level."""
+    """gain or loss where the interval excludes zero, else level; a single episode decides nothing."""
+    if difference.low == difference.high:
+        return "level"
     return "gain" if difference.low > 0 else "loss" if difference.high < 0 else "level"
 
 

@@ -48,16 +48,17 @@ def episodes(returns: list[float]) -> list[Episode]:
 
 
 def test_the_comparison_is_paired():
-    comparison = compare(episodes([100, 500, 900, 300]), episodes([110, 511, 909, 300]))
-    assert comparison.difference.mean == pytest.approx(7.5)
+    comparison = compare(episodes([100, 500, 900, 300]), episodes([110, 511, 909, 308]))
+    assert comparison.difference.mean == pytest.approx(9.5)
     assert comparison.difference.low > 0
     assert comparison.difference.high - comparison.difference.low < 15 < comparison.frozen.high - comparison.frozen.low
-    assert (comparison.won, comparison.lost, comparison.tied) == (3, 0, 1)
+    assert (comparison.won, comparison.lost, comparison.tied) == (4, 0, 0)
 
 
 def test_regret_is_what_was_lost_where_it_was_lost():
     comparison = compare(episodes([100, 100, 100, 100]), episodes([60, 180, 100, 80]))
     assert comparison.regret == pytest.approx((40 + 20) / 4)
+    assert (comparison.won, comparison.lost, comparison.tied) == (1, 2, 1)
 
 
 def test_catastrophes_are_counted_below_half_the_frozen_mean_with_an_upper_bound():
@@ -89,6 +90,13 @@ def test_an_interval_covers_the_mean_and_collapses_for_equal_values():
     ]
     assert sum(covered) >= 88
     assert mean_interval([3.0, 3.0]) == mean_interval([3.0])
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 9])
+def test_an_interval_of_few_values_covers_the_mean_as_often_as_it_says(count):
+    rng = np.random.default_rng(1)
+    intervals = [mean_interval(rng.normal(5, 2, count)) for _ in range(400)]
+    assert 0.92 <= np.mean([interval.low <= 5 <= interval.high for interval in intervals]) <= 0.98
 
 
 def test_speed_counts_all_steps_over_all_seconds():

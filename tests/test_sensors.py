@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -108,3 +112,19 @@ def test_observations_that_are_no_pictures_are_refused():
     flat = gym.wrappers.ReshapeObservation(stacked, (9, 24, 24))
     with pytest.raises(ValueError, match="below its frame stacking"):
         SensorShift(flat, "noise")
+
+
+def test_commands_know_a_shift_of_ones_own_from_the_module_that_the_environment_names(tmp_path):
+    (tmp_path / "my_shifts.py").write_text(
+        "from envs.shifts import register\nfrom envs.shifts.sensor import Sensor\n\n\n"
+        'class Dark(Sensor):\n    """Nothing is seen."""\n\n'
+        "    def apply(self, picture, agent_step):\n        return picture * 0\n\n\n"
+        "register('dark', Dark, group='sensor')\n"
+    )
+    code = (
+        "import envs, gymnasium as gym\nfrom envs.gradient import GradientEnv\n"
+        "assert envs.SensorShift(GradientEnv(), 'dark').reset(seed=0)[0].max() == 0\n"
+        "assert gym.make('pad/cartpole_balance-v0', shift='dark', image_size=32).reset(seed=0)[0].max() == 0"
+    )
+    environment = {**os.environ, "PAD_SHIFTS": "my_shifts", "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
