@@ -176,6 +176,7 @@ def name_lost(cell, *_):
     return cells.Result(cell, [], {}, None, "lost", "")
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_takes_no_other_cell_with_it(folder, monkeypatch):
     import benchmark
     import engines
