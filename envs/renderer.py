@@ -6,7 +6,6 @@ closing one environment cannot blind another.
 """
 
 import weakref
-from collections.abc import Callable
 from typing import Literal, get_args
 
 import mujoco
@@ -14,7 +13,7 @@ import numpy as np
 from dm_control.mujoco import Physics
 
 from envs import graphics
-from envs.view import View
+from envs.view import Arrange, View
 
 Quality = Literal["fast", "standard"]
 """`standard`: dm_control's own pixels. `fast`: no shadows and no multisampling, tens of times quicker."""
@@ -101,7 +100,7 @@ class Renderer:
         """Where the camera is in the present state, (3,)."""
         return np.array(self._data.cam_xpos[self._camera.fixedcamid])
 
-    def render(self, arrange: Callable[[View], None] | None = None, distance: float = 1.0) -> np.ndarray:
+    def render(self, arrange: Arrange | None = None, distance: float = 1.0) -> np.ndarray:
         """Picture of the present state: uint8 (height, width, 3), a new array.
 
         Args:
@@ -112,7 +111,7 @@ class Renderer:
         graphics.call(lambda: self._draw(sky))
         return np.ascontiguousarray(self._picture[::-1])
 
-    def backdrop(self, ground: bool, arrange: Callable[[View], None] | None, distance: float) -> np.ndarray:
+    def backdrop(self, ground: bool, arrange: Arrange | None, distance: float) -> np.ndarray:
         """Where the same picture shows the sky, and with `ground` also planes: bool (height, width).
 
         Pixels on the edge of something else do not count.
@@ -128,7 +127,7 @@ class Renderer:
         planes = [geom.segid + 1 for geom in things if geom.type == mujoco.mjtGeom.mjGEOM_PLANE]
         return np.isin(seen, [0, *planes] if ground else [0])
 
-    def _look(self, arrange: Callable[[View], None] | None, distance: float) -> np.ndarray | None:
+    def _look(self, arrange: Arrange | None, distance: float) -> np.ndarray | None:
         """The scene of the present state, arranged; returns the sky to show instead of the model's."""
         scene = self._scene
         mujoco.mjv_updateScene(

@@ -1,6 +1,5 @@
 """A task's model as a shift may change it, and the cameras that look at it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +8,8 @@ from dm_control.mujoco import Physics
 from envs.appearance import Appearance
 from envs.dynamics import Dynamics
 from envs.renderer import Quality, Renderer
-from envs.view import View
+from envs.view import Arrange
 
-Arrange = Callable[[View], None]
 _NEAREST = 0.1  # metres: no camera of the suite is nearer to its robot
 
 

@@ -4,7 +4,7 @@ A view is made anew for every picture from the state of the physics, which never
 added here is seen and has no other effect.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import mujoco
 import numpy as np
@@ -50,6 +50,11 @@ class View:
         """Unit vector (3,) that is right in the picture."""
         return np.cross(self.forward, self.up)
 
+    @property
+    def focus(self) -> np.ndarray:
+        """What the camera looks at, (3,)."""
+        return self.position + self.distance * self.forward
+
     def place_camera(self, position: np.ndarray, forward: np.ndarray, up: np.ndarray) -> None:
         """Move the camera, and with it the lamp that it carries."""
         for camera in self._scene.camera:  # one for each eye; a flat picture is their mean
@@ -66,7 +71,7 @@ class View:
         if self.forward[2] > _FROM_ABOVE:
             pitch = min(pitch, max(0.0, float(np.arcsin(-self.forward[2]))))
         turn = Rotation.from_rotvec(yaw * self.up) * Rotation.from_rotvec(pitch * self.right)
-        focus = self.position + self.distance * self.forward
+        focus = self.focus
         self.place_camera(
             focus - self.distance * turn.apply(self.forward), turn.apply(self.forward), turn.apply(self.up)
         )
@@ -96,7 +101,7 @@ class View:
         self._scene.nlight += 1
         lamp.headlight, lamp.castshadow = 0, int(shadows)
         lamp.type = int(mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)
-        lamp.pos, lamp.dir = -4 * self.distance * direction + self.position + self.distance * self.forward, direction
+        lamp.pos, lamp.dir = self.focus - 4 * self.distance * direction, direction
         lamp.diffuse, lamp.ambient, lamp.specular = color, (0, 0, 0), (0, 0, 0)
         lamp.attenuation, lamp.texid = (1, 0, 0), -1
         if shadows and not self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW]:
@@ -135,3 +140,7 @@ class View:
         self._scene.ngeom += 1
         mujoco.mjv_initGeom(geom, kind, np.resize(size, 3), position, np.ravel(frame), np.array(color, np.float32))
         geom.category = int(mujoco.mjtCatBit.mjCAT_DECOR)
+
+
+Arrange = Callable[[View], None]
+"""Changes a view before it is drawn."""

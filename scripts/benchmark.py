@@ -23,14 +23,14 @@ import torch
 import tyro
 from cells import Cell, Result, data_of, run_cell, weights_of
 from engines import Engine, compute
-from episodes import Arm, default_workers, make_policy, open_env
+from episodes import Arm, default_workers, make_policy, open_env, read_adaptation, trained_env
 from store import Store, locked
 
 import envs
 from envs.shifts import normalize
 from pad import settings
 from pad.checkpoint import load_checkpoint
-from pad.deployment import ADAPTATIONS, AdaptationConfig
+from pad.deployment import AdaptationConfig
 from pad.memory import keep_pages
 from pad.precision import resolve
 from pad.seeding import episode_seed
@@ -189,21 +189,14 @@ def read_policy(name: str, device: str) -> AdaptationConfig | None:
     """Settings of an adapting policy, None for the frozen one."""
     if name == "frozen":
         return None
-    if Path(name).suffix in (".yaml", ".yml"):
-        found = settings.read_yaml(AdaptationConfig, Path(name))
-    elif name in ADAPTATIONS:
-        found = ADAPTATIONS[name]
-    else:
-        raise cli.BadInput(f"unknown policy {name!r}; known: frozen, {', '.join(ADAPTATIONS)}, or a YAML file")
+    found = read_adaptation(name, "policy", besides=("frozen",))
     return dataclasses.replace(found, precision=resolve(found.precision, cli.check_device(device)))
 
 
 def environments(config: BenchmarkConfig, checkpoint: str) -> list[envs.EnvConfig]:
     """Where a checkpoint is tried, without a shift."""
     loaded = load_checkpoint(checkpoint)
-    if not loaded.env:
-        raise cli.BadInput(f"{checkpoint} does not say which environment it was trained in")
-    trained = settings.from_dict(envs.EnvConfig, loaded.env, "env")
+    trained = trained_env(checkpoint, loaded)
     base = dataclasses.replace(
         trained,
         shift="none",

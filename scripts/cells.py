@@ -23,7 +23,7 @@ import pad
 from pad import settings
 from pad.checkpoint import find_checkpoint, identity
 from pad.deployment import AdaptationConfig, MeasuredPolicy
-from pad.evaluation import Episode, run_episode
+from pad.evaluation import Episode, run_episode, steps_per_second
 from pad.memory import keep_pages
 from pad.seeding import episode_seed
 from pad.video import write_video
@@ -110,10 +110,9 @@ def run_cell(cell: Cell, command: str, video: bool) -> Result:
         film = encode(episodes[0].frames) if video else None
     except Exception as error:  # one cell's failure is not the benchmark's
         return Result(cell, [], {}, None, " ".join(f"{type(error).__name__}: {error}".split()), traceback.format_exc())
-    timed = [episode for episode in episodes if not episode.frames] or episodes
     measured = {
         "seconds": round(time.perf_counter() - started, 3),
-        "steps_per_second": round(sum(e.steps for e in timed) / sum(e.seconds for e in timed), 2),
+        "steps_per_second": round(steps_per_second(episodes), 2),
         "hardware": hardware(),
         "versions": versions(),
         "command": command,

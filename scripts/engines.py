@@ -7,12 +7,9 @@ import logging
 import os
 import pickle
 import socket
-import threading
-import time
 import types
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +17,8 @@ import cli
 import joblib
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from pad.processes import end_with
 
 Engine = Literal["local", "dask", "ray", "slurm"]
 R = TypeVar("R")
@@ -83,18 +82,8 @@ def _compute_here(
 
 def _call_here(parent: int, function: Callable[..., R], number: int, job: tuple[Any, ...]) -> tuple[int, R]:
     """In a worker, which must not outlive the benchmark: one that was killed cannot end it."""
-    _follow(parent)
+    end_with(parent)
     return number, function(*job)
-
-
-@cache
-def _follow(parent: int) -> None:
-    def wait() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 def _scripts() -> bytes:

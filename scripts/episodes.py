@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cli
 import gymnasium as gym
 import joblib
 import torch
@@ -15,7 +16,7 @@ import torch
 import envs
 from pad import settings
 from pad.agent import Agent
-from pad.checkpoint import find_checkpoint, identity, load_checkpoint
+from pad.checkpoint import Checkpoint, find_checkpoint, identity, load_checkpoint
 from pad.deployment import (
     ADAPTATIONS,
     AdaptationConfig,
@@ -94,6 +95,30 @@ def default_workers() -> int:
 def shifts_of(record: dict[str, Any]) -> dict[str, Any]:
     """What a file of scripts/eval.py holds for each shift."""
     return record.get("shifts") or {record["settings"]["shift"][0]: record}
+
+
+def read_adaptation(name: str, what: str = "adaptation", besides: tuple[str, ...] = ()) -> AdaptationConfig:
+    """The settings of that name, or of the YAML file that it is.
+
+    Raises:
+        BadInput: for another name; the message calls it `what`, and also names those that are known `besides`.
+    """
+    if name in ADAPTATIONS:
+        return ADAPTATIONS[name]
+    if Path(name).suffix in (".yaml", ".yml"):
+        return settings.read_yaml(AdaptationConfig, Path(name))
+    raise cli.BadInput(f"unknown {what} {name!r}; known: {', '.join([*besides, *ADAPTATIONS])}, or a YAML file")
+
+
+def trained_env(name: str, checkpoint: Checkpoint) -> envs.EnvConfig:
+    """The environment that the checkpoint of that name was trained in.
+
+    Raises:
+        BadInput: when it does not say.
+    """
+    if not checkpoint.env:
+        raise cli.BadInput(f"{name} does not say which environment it was trained in")
+    return settings.from_dict(envs.EnvConfig, checkpoint.env, "env")
 
 
 def is_as_named(evaluation: dict[str, Any]) -> bool:

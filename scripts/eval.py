@@ -18,14 +18,14 @@ from typing import Annotated, Any, Literal
 import cli
 import numpy as np
 import tyro
-from episodes import Arm, default_workers, hardware, run_arms
+from episodes import Arm, default_workers, hardware, read_adaptation, run_arms, trained_env
 from figures import draw_comparison
 
 import envs
 from envs.shifts import normalize
 from pad import settings
 from pad.checkpoint import Checkpoint, load_checkpoint
-from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
+from pad.deployment import AdaptationConfig, AdaptivePolicy
 from pad.evaluation import Comparison, Episode, compare, mean_interval, steps_per_second
 from pad.precision import resolve
 from pad.tracking import Tracker, TrackingConfig, progress_bar, say
@@ -106,12 +106,7 @@ def main() -> None:
 def read_config(arguments: list[str]) -> EvalConfig:
     """Flags over the named adaptation settings, over the defaults."""
     name, _ = cli.take_option(arguments, "adaptation")
-    if name is None or name in ADAPTATIONS:
-        adapter = ADAPTATIONS[name or "default"]
-    elif Path(name).suffix in (".yaml", ".yml"):
-        adapter = settings.read_yaml(AdaptationConfig, Path(name))
-    else:
-        raise cli.BadInput(f"unknown adaptation {name!r}; known: {', '.join(ADAPTATIONS)}, or a YAML file")
+    adapter = read_adaptation("default" if name is None else name)
     config = cli.parse(EvalConfig, arguments, EvalConfig(adapter=adapter))
     # Settled once: every worker computes in the same format.
     adapter = dataclasses.replace(
@@ -164,9 +159,7 @@ def make_arms(config: EvalConfig, checkpoint: Checkpoint) -> list[Arm]:
 
 def make_env_config(config: EvalConfig, checkpoint: Checkpoint, shift: str) -> envs.EnvConfig:
     """The environment that the checkpoint was trained in, with a shift."""
-    if not checkpoint.env:
-        raise cli.BadInput(f"{config.checkpoint} does not say which environment it was trained in")
-    env = settings.from_dict(envs.EnvConfig, checkpoint.env, "env")
+    env = trained_env(config.checkpoint, checkpoint)
     quality = config.quality or env.quality
     data = config.shift_data if shift != "none" else None
     return dataclasses.replace(env, shift=shift, shift_data=data, shift_split=config.shift_split, quality=quality)

@@ -1,6 +1,5 @@
 import copy
 import pickle
-import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +10,7 @@ import mujoco
 import numpy as np
 import plain
 import pytest
-from gymnasium.utils.env_checker import check_env
+from test_envs import check_strictly
 
 import envs
 from envs import SHIFTS, EnvConfig
@@ -137,13 +136,7 @@ def test_every_shift_keeps_its_promises_on_every_task_of_the_paper(task, name):
 @pytest.mark.parametrize("name", SHIFTS)  # varies quickest: what it is compared with is kept
 @pytest.mark.parametrize("task", envs.PAPER_TASKS)
 def test_every_shift_passes_gymnasiums_checks_on_every_task_of_the_paper(task, name):
-    env = gym.make(f"pad/{task}-v0", image_size=32, episode_length=40, shift=name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", message=".*different render modes.*")
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        check_env(env.unwrapped, skip_render_check=True)
-    env.close()
+    check_strictly(gym.make(f"pad/{task}-v0", image_size=32, episode_length=40, shift=name), skip_render_check=True)
 
 
 @each(name for name in VISIBLE if name not in ("blur", "compression"))

@@ -41,6 +41,11 @@ class Shift:
         return picture
 
 
+def signed_share(rng: np.random.Generator) -> float:
+    """At least half of all that there is, either way: from 0.5 to 1, or from -1 to -0.5."""
+    return float(rng.uniform(0.5, 1) * rng.choice([-1, 1]))
+
+
 class Moments:
     """Random numbers for each decision of an episode, the same however often and in whatever order they are asked for.
 
@@ -51,9 +56,9 @@ class Moments:
     def __init__(self, rng: np.random.Generator) -> None:
         self._key = int(rng.integers(2**63))
 
-    def at(self, agent_step: int, *more: int) -> np.random.Generator:
-        """The generator of one decision, or with `more` numbers of one thing at that decision."""
-        return np.random.default_rng([self._key, agent_step, *more])
+    def at(self, agent_step: int) -> np.random.Generator:
+        """The generator of one decision."""
+        return np.random.default_rng([self._key, agent_step])
 
 
 class Wobble:

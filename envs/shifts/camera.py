@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.scene import Scene
-from envs.shifts.base import Shift, Wobble
+from envs.shifts.base import Shift, Wobble, signed_share
 from envs.view import View
 
 _ORBIT, _TURN, _ROLL, _ZOOM = np.radians(30), np.radians(7), np.radians(15), 0.35
@@ -25,7 +25,7 @@ class CameraAngle(Shift):
     """The camera is turned where it stands: up to 7 degrees off its line, and up to 15 degrees around it."""
 
     def begin(self, scene: Scene, rng: np.random.Generator) -> None:
-        (self._pan, self._tilt), self._roll = _direction(rng), rng.uniform(0.5, 1) * rng.choice([-1, 1])
+        (self._pan, self._tilt), self._roll = _direction(rng), signed_share(rng)
 
     def arrange(self, view: View, agent_step: int) -> None:
         if self.strength > 0:
@@ -37,7 +37,7 @@ class FieldOfView(Shift):
     """The lens shows up to 1.4 times as much of the world, or as little."""
 
     def begin(self, scene: Scene, rng: np.random.Generator) -> None:
-        self._zoom = rng.uniform(0.5, 1) * rng.choice([-1, 1])
+        self._zoom = signed_share(rng)
 
     def arrange(self, view: View, agent_step: int) -> None:
         if self.strength > 0:

@@ -23,7 +23,7 @@ class Spheres(Shift):
         if self.strength == 0:
             return
         places = self._home + 0.2 * self._path.at(agent_step).reshape(_SPHERES, 3)
-        focus = view.position + view.distance * view.forward
+        focus = view.focus
         axes = np.stack([view.right, view.up, view.forward])
         for place, radius, shade in zip(places, self._radius, self._shade, strict=True):
             size = self.strength * radius * view.distance

@@ -113,7 +113,7 @@ class DistractingCamera(_Walk):
             return
         yaw, pitch, zoom, roll = self._at(agent_step)[:4]
         view.orbit(np.pi / 2 * self.strength * yaw, np.pi / 2 * self.strength * pitch)
-        focus = view.position + view.distance * view.forward
+        focus = view.focus
         factor = 1 + self.strength * (0.5 + zoom)
         view.place_camera(focus - factor * view.distance * view.forward, view.forward, view.up)
         view.turn(0, 0, np.pi / 2 * self.strength * roll)

@@ -5,7 +5,7 @@ from collections import deque
 import numpy as np
 
 from envs.scene import Scene
-from envs.shifts.base import Shift
+from envs.shifts.base import Shift, signed_share
 
 _PUSH, _DELAY = 0.25, 4
 
@@ -17,7 +17,7 @@ class _Scaled(Shift):
     most: float
 
     def begin(self, scene: Scene, rng: np.random.Generator) -> None:
-        self._sign = rng.uniform(0.5, 1) * rng.choice([-1, 1])
+        self._sign = signed_share(rng)
 
     def change(self, scene: Scene) -> None:
         scene.dynamics.scale(self.part, self.most ** float(self.strength * self._sign))
@@ -45,7 +45,7 @@ class Force(Shift):
     """A constant force from one side, of up to a quarter of the robot's weight."""
 
     def begin(self, scene: Scene, rng: np.random.Generator) -> None:
-        self._sign = rng.uniform(0.5, 1) * rng.choice([-1, 1])
+        self._sign = signed_share(rng)
 
     def change(self, scene: Scene) -> None:
         scene.dynamics.push(_PUSH * self.strength * self._sign)

@@ -7,7 +7,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from envs.scene import Scene
-from envs.shifts.base import Moments, Shift
+from envs.shifts.base import Moments, Shift, signed_share
 
 _NOISE, _BLUR, _BRIGHTNESS, _EXPONENT = 50.0, 0.03, 80.0, 0.9
 _BEST, _WORST = 90, 6
@@ -33,7 +33,7 @@ class Brightness(Sensor):
     """Lighter or darker by up to 80 of 255."""
 
     def begin(self, scene: Scene | None, rng: np.random.Generator) -> None:
-        self._sign = rng.uniform(0.5, 1) * rng.choice([-1, 1])
+        self._sign = signed_share(rng)
 
     def apply(self, picture: np.ndarray, agent_step: int) -> np.ndarray:
         return _to_bytes(picture + _BRIGHTNESS * self.strength * self._sign)
@@ -43,7 +43,7 @@ class Contrast(Sensor):
     """Distances from the picture's mean are multiplied, by up to 2.5, or divided."""
 
     def begin(self, scene: Scene | None, rng: np.random.Generator) -> None:
-        self._sign = rng.uniform(0.5, 1) * rng.choice([-1, 1])
+        self._sign = signed_share(rng)
 
     def apply(self, picture: np.ndarray, agent_step: int) -> np.ndarray:
         if self.strength == 0:
@@ -56,7 +56,7 @@ class Gamma(Sensor):
     """Another gamma curve, with an exponent of up to 2.5, or its inverse."""
 
     def begin(self, scene: Scene | None, rng: np.random.Generator) -> None:
-        self._sign = rng.uniform(0.5, 1) * rng.choice([-1, 1])
+        self._sign = signed_share(rng)
 
     def apply(self, picture: np.ndarray, agent_step: int) -> np.ndarray:
         curve = 255 * (np.arange(256) / 255) ** np.exp(_EXPONENT * self.strength * self._sign)

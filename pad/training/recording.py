@@ -8,8 +8,6 @@ is faster: what is recorded depends on the seed alone.
 import os
 import pickle
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future
 from concurrent.futures import TimeoutError as NotYet
@@ -25,6 +23,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from pad.agent import Agent
 from pad.expert import Expert
 from pad.memory import keep_pages
+from pad.processes import end_with
 
 MakeEnv = Callable[[str], gym.Env]
 """Environment that observes "pixels" or "state"."""
@@ -154,22 +153,11 @@ class Pending:
 _env: gym.Env | None = None
 
 
-def _end_with(learner: int) -> None:
-    """A learner that is killed can tell nobody; its recorder notices that it is gone."""
-
-    def watch() -> None:
-        while os.getppid() == learner:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _record_in_process(make_env: MakeEnv, networks: bytes, plan: Plan, learner: int) -> Recording:
     global _env
     torch.set_num_threads(1)
     if _env is None:
-        _end_with(learner)
+        end_with(learner)
         keep_pages()
         _env = make_env("pixels")
     agent, expert = pickle.loads(networks)  # noqa: S301  # from our own other process
