@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from results_folder_example import make_cell, write_failure, write_results
-from test_commands import call
+from test_commands import ROOT, call
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -58,6 +58,10 @@ def browser(tmp_path_factory) -> Iterator:
 @pytest.fixture
 def shown(browser, page):
     """The page, freshly loaded at desktop width."""
+    return load(browser, page)
+
+
+def load(browser, page: Path):
     resize(browser, 1280)
     browser.get_log("performance"), browser.get_log("browser")
     browser.get(page.as_uri())
@@ -104,6 +108,11 @@ def cursor(browser, player) -> float:
 
 def test_the_page_loads_without_errors_and_without_a_single_request(shown, page):
     first_player(shown)
+    assert_quiet(shown, page)
+
+
+def assert_quiet(shown, page: Path) -> None:
+    """No error was logged and nothing but the file was asked for."""
     assert [line for line in shown.get_log("browser") if line["level"] != "INFO"] == []
     messages = [json.loads(line["message"])["message"] for line in shown.get_log("performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
@@ -267,3 +276,24 @@ def test_the_first_tab_leads_past_the_sections(shown):
 
 def test_the_report_of_the_whole_benchmark_is_small(page):
     assert page.stat().st_size < 30e6
+
+
+def test_the_report_of_a_measured_benchmark_is_small_opens_and_plays(browser, tmp_path):
+    """Every task, shift and policy of the benchmark that the documents show, one episode each."""
+    settings = f"--config {ROOT / 'configs/benchmark/shifts.yaml'} --episodes 1 --output {tmp_path / 'results'}"
+    measured = call(f"benchmark.py {settings}", tmp_path)
+    assert measured.returncode == 0, measured.stderr
+    written = call(f"report.py {tmp_path / 'results'} --wandb disabled", tmp_path)
+    assert written.returncode == 0, written.stderr
+    page = tmp_path / "results" / "report.html"
+    assert page.stat().st_size < 30e6
+
+    shown = load(browser, page)
+    assert len(column(shown, 0)) == len(list((tmp_path / "results" / "cells").glob("*.json"))) == 54
+    player = first_player(shown)
+    player.find_element(By.CSS_SELECTOR, ".play").click()
+    wait_until(lambda: min(times(shown, player)) > 0.4)
+    together = times(shown, player)
+    assert abs(together[0] - together[1]) < 0.1
+    player.find_element(By.CSS_SELECTOR, ".play").click()
+    assert_quiet(shown, page)
