@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, Real
 from torch import Tensor
 
-Images = UInt8[Tensor, "batch channels height width"]
-"""0 to 255, successive frames stacked on channels."""
-Sources = UInt8[Tensor, "image channels height width"]
+Images = Real[Tensor, "batch channels height width"]
+"""0 to 255, successive frames stacked on channels: uint8, or float32 once a filter has been over them."""
+Sources = Real[Tensor, "image channels height width"]
 """Images that a batch of windows shows, each perhaps many times."""
-Crops = UInt8[Tensor, "batch channels size size"]
+Crops = Real[Tensor, "batch channels size size"]
 """Square windows of images."""
 Features = Float[Tensor, "batch filters rows columns"]
 """A feature map of the convolutions."""

@@ -1,4 +1,6 @@
 import dataclasses
+import itertools
+import time
 
 import numpy as np
 import plain
@@ -15,6 +17,7 @@ from pad.deployment import (
     MeasuredPolicy,
     as_model,
 )
+from pad.deployment.detail import DetailFilter
 from pad.gate import Calibration
 from pad.types import Batch, Policy
 
@@ -48,6 +51,7 @@ def moved(agent, before) -> set[str]:
 
 
 AFFINE = dataclasses.replace(CONVOLUTIONS, moves="affine")
+DETAIL = dataclasses.replace(COLOR, moves="color_and_detail")
 
 
 @pytest.mark.parametrize("config", [COLOR, AFFINE, CONVOLUTIONS, dataclasses.replace(CONVOLUTIONS, optimizer="sgd")])
@@ -76,7 +80,44 @@ def test_only_the_first_layers_move_when_told_so(agent, transition):
     assert moved(policy.model.agent, before) == {"encoder.convolutions.0.weight", "encoder.convolutions.0.bias"}
 
 
-@pytest.mark.parametrize("config", [COLOR, CONVOLUTIONS, PAPER])
+def test_a_filter_moves_with_the_colours_and_begins_as_nothing(agent, transition):
+    policy, expected = AdaptivePolicy(agent, DETAIL), agent.act(transition[0])
+    assert policy.parameter_names == ["encoder.color_matrix", "encoder.color_offset", "details.0.weight"]
+    assert (policy.act(transition[0]) == expected).all()
+    before = fingerprint(policy.model.agent)
+    policy.observe(*transition)
+    assert moved(policy.model.agent, before) == {"encoder.color_matrix", "encoder.color_offset"}
+    assert bool(policy.model.details[0].weight.all())
+    assert (policy.act(transition[0]) != expected).any()
+    policy.reset()
+    assert not policy.model.details[0].weight.any()
+    assert (policy.act(transition[0]) == expected).all()
+
+
+def test_a_filter_is_one_convolution_of_each_frame_that_goes_on_beyond_its_edge():
+    filtering, pictures = DetailFilter(2), torch.randint(0, 256, (1, 4, 5, 6), dtype=torch.uint8)
+    weights = filtering.weight.data = torch.randn(2, 2, 3, 3)
+    found = filtering(pictures)
+    for frame, color, row, column in itertools.product(range(2), range(2), range(5), range(6)):
+        expected = float(pictures[0, 2 * frame + color, row, column])
+        for source, down, right in itertools.product(range(2), range(3), range(3)):
+            seen = pictures[0, 2 * frame + source, min(max(row + down - 1, 0), 4), min(max(column + right - 1, 0), 5)]
+            expected += float(weights[color, source, down, right]) * float(seen) / 9
+        assert found[0, 2 * frame + color, row, column].item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_filter_learns_in_the_background_too(agent, transition):
+    with AdaptivePolicy(agent, DETAIL, adaptation="background") as policy:
+        before = policy.act(transition[0])
+        deadline = time.monotonic() + 20
+        while (policy.act(transition[0]) == before).all():
+            assert time.monotonic() < deadline
+            policy.observe(*transition)
+            time.sleep(0.01)
+        assert policy.model.details[0].weight.any()
+
+
+@pytest.mark.parametrize("config", [COLOR, DETAIL, CONVOLUTIONS, PAPER])
 def test_the_agent_that_was_handed_in_never_changes(agent, transition, config):
     before, flags = fingerprint(agent), [p.requires_grad for p in agent.parameters()]
     policy = AdaptivePolicy(agent, config)
@@ -85,7 +126,7 @@ def test_the_agent_that_was_handed_in_never_changes(agent, transition, config):
     assert [p.requires_grad for p in agent.parameters()] == flags
 
 
-@pytest.mark.parametrize("config", [COLOR, CONVOLUTIONS, PAPER])
+@pytest.mark.parametrize("config", [COLOR, DETAIL, CONVOLUTIONS, PAPER])
 def test_adaptation_lowers_the_loss_on_what_it_sees(agent, transition, config):
     policy = AdaptivePolicy(agent, dataclasses.replace(config, batch_size=32))
     losses = [policy.observe(*transition)["self_supervised_loss"] for _ in range(40)]
@@ -192,7 +233,7 @@ def test_crops_on_the_strides_grid_begin_at_its_multiples(agent, transition):
 
 
 @pytest.mark.parametrize("grid", ["pixel", "stride"])
-@pytest.mark.parametrize("config", [COLOR, CONVOLUTIONS, PAPER])
+@pytest.mark.parametrize("config", [COLOR, DETAIL, CONVOLUTIONS, PAPER])
 def test_the_loss_and_its_gradients_are_those_of_the_crops(agent, transition, config, grid):
     obs, action, next_obs = transition
     policy = AdaptivePolicy(agent, dataclasses.replace(config, batch_size=32, crop_grid=grid))
@@ -203,7 +244,7 @@ def test_the_loss_and_its_gradients_are_those_of_the_crops(agent, transition, co
     unused = torch.zeros(32)
     batch = Batch(crops[:32], drawn.action, unused, unused.bool(), crops[32:])
     plain = inverse_dynamics_loss_on(policy.model.agent, batch)
-    expected = torch.autograd.grad(plain, moving)
+    expected = torch.autograd.grad(plain, moving, retain_graph=True)  # a filter is before both
     loss = policy.model.agent.inverse_dynamics.loss(drawn)
     torch.testing.assert_close(loss, plain)
     torch.testing.assert_close(torch.autograd.grad(loss, moving), expected, rtol=1e-4, atol=1e-6)

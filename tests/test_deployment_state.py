@@ -50,7 +50,7 @@ def path(tmp_path) -> Path:
     return tmp_path / "states" / "arm.safetensors"
 
 
-@pytest.mark.parametrize("moves", ["color", "convolutions", "convolutions_and_head"])
+@pytest.mark.parametrize("moves", ["color", "color_and_detail", "convolutions", "convolutions_and_head"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_what_was_learned_comes_back_whole(agent, transition, path, moves, optimizer):
     config = AdaptationConfig(moves=moves, optimizer=optimizer, batch_size=4, reset="never", guards=NO_GUARDS)

@@ -13,6 +13,7 @@ from pad.gate import Calibration
 
 BOX = gym.spaces.Box(np.array([-2, 0], np.float32), np.array([2, 10], np.float32))
 COLOR = AdaptationConfig(batch_size=4, memory=8, transitions=None, guards=NO_GUARDS)
+DETAIL = dataclasses.replace(COLOR, moves="color_and_detail")
 CONVOLUTIONS = dataclasses.replace(COLOR, moves="convolutions", learning_rate=1e-3)
 BOTH = dataclasses.replace(CONVOLUTIONS, moves="convolutions_and_head")
 
@@ -186,7 +187,7 @@ def test_a_network_in_training_mode_is_left_in_it_and_evaluated_all_the_same():
 
 
 @pytest.mark.parametrize("name", CAMERAS)
-@pytest.mark.parametrize("config", [COLOR, CONVOLUTIONS])
+@pytest.mark.parametrize("config", [COLOR, DETAIL, CONVOLUTIONS])
 def test_adaptation_lowers_the_loss_whatever_the_pixels_are_like(name, config):
     policy, _ = make(CAMERAS[name])
     adapting = AdaptivePolicy(policy, dataclasses.replace(config, batch_size=8, learning_rate=1e-2))
@@ -207,6 +208,19 @@ def test_two_cameras_and_proprioception_act_as_the_users_network_and_adapt():
     names = {f"color.{camera}.{part}" for camera in (0, 1) for part in ("matrix", "offset")}
     assert moved(adapting.model.network, before) == names
     assert not moved(encoder, untouched)
+
+
+def test_each_camera_has_a_filter_of_its_own():
+    policy, _ = make_dictionary()
+    adapting = AdaptivePolicy(policy, DETAIL)
+    obs, next_obs = dictionary(0), dictionary(1)
+    before = adapting.act(obs)
+    np.testing.assert_array_equal(before, AdaptivePolicy(policy, COLOR).act(obs))
+    adapting.observe(obs, np.array([0.5, 3.0]), next_obs)
+    assert {"details.0.weight", "details.1.weight"} < set(adapting.parameter_names)
+    assert all(filtering.weight.any() for filtering in adapting.model.details)
+    assert policy.details is None
+    assert (adapting.act(obs) != before).any()
 
 
 def test_a_single_camera_of_a_dictionary_reaches_the_encoder_as_a_tensor():

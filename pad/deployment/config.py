@@ -7,7 +7,7 @@ from typing import Literal
 from pad.objectives import ObjectiveName
 from pad.precision import Precision
 
-Moves = Literal["color", "affine", "convolutions", "convolutions_and_head"]
+Moves = Literal["color", "color_and_detail", "affine", "convolutions", "convolutions_and_head"]
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,10 @@ class AdaptationConfig:
 
     moves: Moves = "color"
     """What may learn. color: a matrix and an offset over the colours of each frame, before the convolutions.
-    affine: the shared convolutions' biases, in a policy of yours those of all layers and the scales of normalisation
-    (Tent, Wang et al., 2021). convolutions: those that all heads share. convolutions_and_head: these and the
-    self-supervised head and branch, as the authors have it."""
+    color_and_detail: before these also a 3x3 residual convolution over the colours of each frame. affine: the shared
+    convolutions' biases, in a policy of yours those of all layers and the scales of normalisation (Tent, Wang et al.,
+    2021). convolutions: those that all heads share. convolutions_and_head: these and the self-supervised head and
+    branch, as the authors have it."""
     layers: int | None = None
     """With convolutions or affine: only this many of the shared ones, from the first. Default: all."""
     objectives: tuple[ObjectiveName, ...] = ("inverse_dynamics",)

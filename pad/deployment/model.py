@@ -15,6 +15,7 @@ from pad.agent import Agent
 from pad.augmentations import center_crop
 from pad.deployment.camera import Camera, Observation
 from pad.deployment.config import AdaptationConfig, Moves
+from pad.deployment.detail import DetailFilter
 from pad.gate import Calibration
 from pad.losses import inverse_dynamics_loss
 from pad.objectives import Views
@@ -52,6 +53,9 @@ class Model(ABC):
     calibration: Calibration | None
     discrete: bool = False
     """Whether actions are numbers of choices."""
+    details: nn.ModuleList | None = None
+    """Of each camera the filter that its pictures go through first; None while nothing asks for one. No weights of
+    the policy: it begins anew wherever the policy is deployed."""
 
     @property
     def device(self) -> torch.device:
@@ -68,6 +72,17 @@ class Model(ABC):
         Raises:
             ValueError: when this policy does not have what the setting moves.
         """
+
+    def moving_detail(self) -> dict[str, nn.Parameter]:
+        """The parameters of a filter for each camera, which are made when they are first asked for."""
+        if self.details is None:
+            filters = (DetailFilter(camera.frame_channels) for camera in self.cameras)
+            self.details = nn.ModuleList(filters).to(self.device)
+        return {f"details.{name}": parameter for name, parameter in self.details.named_parameters()}
+
+    def filtered(self, pictures: Tensor, camera: int = 0) -> Tensor:
+        """Pictures (batch, channels, height, width) of one camera, through its filter if there is one."""
+        return pictures if self.details is None else self.details[camera](pictures)
 
     def check(self, config: AdaptationConfig) -> None:
         """Whether this policy can learn by the objectives of a setting.
@@ -180,6 +195,7 @@ class AgentModel(Model):
         convolutions = tuple(f"encoder.convolutions.{index}." for index in range(layers))
         prefixes: dict[Moves, tuple[str, ...]] = {
             "color": ("encoder.color_",),
+            "color_and_detail": ("encoder.color_",),
             "affine": tuple(f"{convolution}bias" for convolution in convolutions),
             "convolutions": convolutions,
             "convolutions_and_head": (
@@ -188,7 +204,8 @@ class AgentModel(Model):
                 *(f"heads.{name}." for name in config.objectives),
             ),
         }
-        return {n: p for n, p in self.agent.named_parameters() if n.startswith(prefixes[config.moves])}
+        found = {n: p for n, p in self.agent.named_parameters() if n.startswith(prefixes[config.moves])}
+        return {**found, **self.moving_detail()} if config.moves == "color_and_detail" else found
 
     def check(self, config: AdaptationConfig) -> None:
         for name in config.objectives:
@@ -201,7 +218,8 @@ class AgentModel(Model):
         return torch.tensor(array, device=self.device)
 
     def encode(self, seen: Seen) -> Tensor:
-        return self.agent.encoder(center_crop(seen.pictures[0][None], self.agent.config.encoder.crop_size))
+        pictures = self.filtered(seen.pictures[0][None])
+        return self.agent.encoder(center_crop(pictures, self.agent.config.encoder.crop_size))
 
     def act(self, features: Tensor, seen: Seen) -> np.ndarray:  # an agent acts on pixels alone
         return self.agent.actor.mean(self.agent.control(features))[0].cpu().numpy()
@@ -231,7 +249,7 @@ class AgentModel(Model):
         shown = [id(seen) for seen in (*(t.obs for t in chosen), *(t.next_obs for t in chosen))]
         same = torch.tensor([shown.index(picture) for picture in shown])
         drawn = actions[index.to(actions.device)]
-        return Views(self.agent, images, windows, drawn, config.precision, same, generator)
+        return Views(self.agent, self.filtered(images), windows, drawn, config.precision, same, generator)
 
     def _offsets(self, extent: int, count: int, config: AdaptationConfig, generator: torch.Generator) -> Tensor:
         encoder = self.agent.config.encoder

@@ -63,9 +63,9 @@ class ActionHead(nn.Module):
 class TorchPolicy(Model):
     """A policy of yours: the encoder, which adaptation may move, and the rest, which it never does.
 
-    With `moves="color"` a colour transform before the encoder moves, with `convolutions` the layers of the encoder,
-    whatever they are, or the first `layers` of those that have weights, in the order in which they were declared; with
-    `affine` their biases and the scales of normalisation alone.
+    With `moves="color"` a colour transform before the encoder moves, with `color_and_detail` a filter before this one
+    too, with `convolutions` the layers of the encoder, whatever they are, or the first `layers` of those that have
+    weights, in the order in which they were declared; with `affine` their biases and the scales of normalisation alone.
 
     Args:
         encoder: pictures (batch, channels, height, width), float, to features of any shape; where there are several
@@ -143,13 +143,14 @@ class TorchPolicy(Model):
     def copy(self) -> "TorchPolicy":
         # What acts on the features is shared: it never changes, and a function cannot be copied.
         other = copy(self)
-        other.network = deepcopy(self.network)
+        other.network, other.details = deepcopy(self.network), deepcopy(self.details)
         return other
 
     def moving(self, config: AdaptationConfig) -> dict[str, nn.Parameter]:
         named = dict(self.network.named_parameters())
-        if config.moves == "color":
-            return {name: p for name, p in named.items() if name.startswith("color.")}
+        if config.moves in ("color", "color_and_detail"):
+            colors = {name: p for name, p in named.items() if name.startswith("color.")}
+            return {**colors, **self.moving_detail()} if config.moves == "color_and_detail" else colors
         encoder = self.encoder
         holders = [name for name, module in encoder.named_modules() if list(module.parameters(recurse=False))]
         layers = len(holders) if config.layers is None else config.layers
@@ -188,9 +189,9 @@ class TorchPolicy(Model):
         shown: dict[str | None, Tensor] = {}
         colors = self.network["color"]
         assert isinstance(colors, nn.ModuleList)
-        for camera, picture, color in zip(self.cameras, pictures, colors, strict=True):
+        for index, (camera, picture, color) in enumerate(zip(self.cameras, pictures, colors, strict=True)):
             low, high = self._input_range or (camera.low, camera.high)
-            unit = (picture.float() - camera.low) / (camera.high - camera.low)
+            unit = self.filtered((picture.float() - camera.low) / (camera.high - camera.low), index)
             shown[camera.key] = low + (high - low) * color(unit)
         return self.encoder(shown if len(shown) > 1 else next(iter(shown.values())))
 
