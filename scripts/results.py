@@ -5,9 +5,9 @@
 
 Evaluations (scripts/eval.py --adapt --output) go to README.md and docs/results.md, screenings (scripts/screen.py) to
 docs/adaptation.md, measurements (scripts/bench.py) to docs/speed.md, folders of benchmarks (scripts/benchmark.py) to
-docs/benchmark.md, latencies (scripts/latency.py) to docs/deploy.md; the points of scripts/soak.py are in no table. A
-table replaces what stands between a document's markers, so that no number in it is typed by hand. --check changes
-nothing and fails where a document says something else.
+docs/benchmark.md and, where they are on published data, docs/results.md, latencies (scripts/latency.py) to
+docs/deploy.md; the points of scripts/soak.py are in no table. A table replaces what stands between the markers of a
+document, so that no number in it is typed by hand. --check changes nothing and fails where one says something else.
 """
 
 import json
@@ -20,7 +20,8 @@ from episodes import is_as_named, shifts_of
 from latency import Block, LatencyConfig, format_blocks
 from published import PUBLISHED, SHIFTS, TASKS, published
 from report_overview import make_overview
-from results_folder import read_results
+from report_rows import make_rows
+from results_folder import ResultsFolder, read_results
 from screen import format_screening
 from timing import Row, format_rows
 
@@ -28,6 +29,9 @@ from pad import settings
 from pad.evaluation import Comparison
 
 START, END = "<!-- results: written by scripts/results.py -->", "<!-- end of results -->"
+START_PUBLISHED = "<!-- results on published data: written by scripts/results.py -->"
+Compared = dict[tuple[str, str], tuple[str, Comparison]]
+"""By agent and shift the task, and how both arms did."""
 
 
 def main() -> None:
@@ -40,8 +44,12 @@ def main() -> None:
         raise cli.BadInput("results.py --check takes the files that hold the numbers")
     folders, records = [p for p in paths if p.is_dir()], [read_record(p) for p in paths if not p.is_dir()]
     if folders:
-        overviews = [make_overview(read_results(folder)) for folder in folders]
-        put(Path("docs/benchmark.md"), "\n\n".join(overviews), "--check" in arguments)
+        results = [read_results(folder) for folder in folders]
+        put(Path("docs/benchmark.md"), "\n\n".join(map(make_overview, results)), "--check" in arguments)
+        comparable = {key: cell for folder in results for key, cell in comparable_cells(folder).items()}
+        if comparable:
+            table = compare_with_published(comparable)
+            put(Path("docs/results.md"), table, "--check" in arguments, START_PUBLISHED)
     deployed = [
         form(record)
         for key, form in (("blocks", format_latency), ("points", format_soak), ("head", format_sb3))
@@ -53,7 +61,7 @@ def main() -> None:
     evaluations = [record for record in records if not {"rows", "blocks", "points"} & set(record)]
     if evaluations:
         put(Path("README.md"), make_summary(evaluations), "--check" in arguments)
-        both = f"{compare_with_published(evaluations)}\n\n{make_table(evaluations)}"
+        both = f"{compare_with_published(default_cells(evaluations))}\n\n{make_table(evaluations)}"
         put(Path("docs/results.md"), both, "--check" in arguments)
     screened = [record for record in records if "candidate" in record.get("rows", [{}])[0]]
     if screened:  # a table each: they met different episodes
@@ -104,25 +112,25 @@ def format_sb3(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def put(document: Path, table: str, check: bool) -> None:
+def put(document: Path, table: str, check: bool, start: str = START) -> None:
     """Put a table between the markers of a document, or check that it stands there.
 
     Raises:
         BadInput: when the markers are missing, or the document says something else.
     """
     text = document.read_text()
-    if START not in text or END not in text:
-        raise cli.BadInput(f"{document} has no markers {START} and {END}")
-    before, rest = text.split(START, 1)
-    fresh = f"{before}{START}\n{table}\n{END}{rest.split(END, 1)[1]}"
+    before, found, rest = text.partition(start)
+    if not found or END not in rest:
+        raise cli.BadInput(f"{document} has no markers {start} and {END}")
+    fresh = f"{before}{start}\n{table}\n{END}{rest.split(END, 1)[1]}"
     if not check:
         cli.write_text(document, fresh)
     elif fresh != text:
         raise cli.BadInput(f"{document} does not say what the files say; run scripts/results.py without --check")
 
 
-def default_cells(records: list[dict[str, Any]]) -> dict[tuple[str, str], tuple[str, Comparison]]:
-    """Of evaluations of the default setting: by agent and shift the task, and how both arms did."""
+def default_cells(records: list[dict[str, Any]]) -> Compared:
+    """Of evaluations of the default setting."""
     return {
         (record["settings"]["checkpoint"], shift): (
             record["env"]["task"], settings.from_dict(Comparison, cell["comparison"], f"{shift}.comparison")
@@ -131,6 +139,16 @@ def default_cells(records: list[dict[str, Any]]) -> dict[tuple[str, str], tuple[
         if record["settings"]["adaptation"] == "default"
         for shift, cell in shifts_of(record).items()
     }  # fmt: skip
+
+
+def comparable_cells(folder: ResultsFolder) -> Compared:
+    """Of a benchmark what can stand beside papers: the default setting on published data in dm_control's rendering."""
+    cells = [c for c in folder.cells if c.settings["env"]["shift_data"] and c.settings["env"]["quality"] == "standard"]
+    return {
+        (row.agent, row.shift): (row.task, row.comparison)
+        for row in make_rows(cells)
+        if row.policy == "default" and row.comparison is not None and not row.pooled
+    }
 
 
 def make_summary(records: list[dict[str, Any]]) -> str:
@@ -149,13 +167,13 @@ def make_summary(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def compare_with_published(records: list[dict[str, Any]]) -> str:
-    """Markdown table of the default setting beside published returns: a row for each task, and their mean."""
-    cells = default_cells(records)
-    columns = [(shift, who) for shift in SHIFTS for who in ("frozen", "adapted", *PUBLISHED)]
+def compare_with_published(cells: Compared) -> str:
+    """Markdown table beside published returns: a row for each task that met all shifts, and their mean."""
+    shifts = [shift for shift in SHIFTS if any(met == shift for _, met in cells)]
+    columns = [(shift, who) for shift in shifts for who in ("frozen", "adapted", *PUBLISHED)]
     found: dict[str, list[float | None]] = {}
     for task in TASKS:
-        ours = {shift: [c for (_, met), (of, c) in cells.items() if (met, of) == (shift, task)] for shift in SHIFTS}
+        ours = {shift: [c for (_, met), (of, c) in cells.items() if (met, of) == (shift, task)] for shift in shifts}
         if not all(ours.values()):
             continue
         row: list[float | None] = []
