@@ -4,8 +4,8 @@
     python scripts/benchmark.py --config configs/benchmark/shifts.yaml --estimate
     python scripts/benchmark.py --config configs/benchmark/shifts.yaml --engine dask --address tcp://head:8786
 
-A benchmark that was stopped goes on where it was: run the same command again. Nothing that is finished is done twice,
-and what comes out does not depend on the order of cells or the number of workers.
+A benchmark that was stopped goes on where it was: run the same command again. No episode that is finished is played
+twice, and what comes out does not depend on the order of cells or the number of workers.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from cells import Cell, Result, data_of, run_cell, weights_of
 from engines import Engine, compute
 from episodes import Arm, default_workers, make_policy, open_env, read_adaptation, trained_env
 from store import Store, locked
+from under_way import Progress, count
 
 import envs
 from envs.shifts import normalize
@@ -232,15 +233,20 @@ def command() -> str:
 
 def run_all(cells: Sequence[Cell], config: BenchmarkConfig, store: Store) -> list[Result]:
     """Compute the cells and keep what comes of them; returns those that failed."""
-    jobs, failures = [(cell, command(), config.videos) for cell in cells], []
-    with progress_bar("episodes", sum(cell.episodes for cell in cells), 0, "episodes") as bar:
+    folder, total = config.folder.resolve(), sum(cell.episodes for cell in cells)
+    names = [cell.id for cell in cells]
+    jobs, failures = [(cell, command(), config.videos, folder) for cell in cells], []
+    with (
+        progress_bar("episodes", total, count(folder, names), "episodes") as bar,
+        Progress(bar, folder, names).watching() as progress,
+    ):
         for result in compute(run_cell, jobs, config.engine, config.workers, config.address, lost):
             store.put(result)
             if result.error:
                 failures.append(result)
                 say(f"failed: {result.cell.title}: {result.error}")
-            bar.set_postfix_str(result.cell.title)
-            bar.update(result.cell.episodes)
+            bar.set_postfix_str(result.cell.title, refresh=False)
+            progress.finish(result.cell.id, result.cell.episodes)
     return failures
 
 

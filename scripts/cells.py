@@ -8,6 +8,7 @@ import platform
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache, lru_cache
@@ -17,13 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 from episodes import Arm, hardware, make_policy, open_env
+from under_way import UnderWay
 
 import envs
 import pad
 from pad import settings
 from pad.checkpoint import find_checkpoint, identity
 from pad.deployment import AdaptationConfig, MeasuredPolicy
-from pad.evaluation import Episode, run_episode, steps_per_second
+from pad.evaluation import Episode, run_episode
 from pad.memory import keep_pages
 from pad.seeding import episode_seed
 from pad.video import write_video
@@ -73,6 +75,11 @@ class Cell:
         return f"{self.checkpoint}, {self.shift}, {self.policy}, seed {self.seed}"
 
     @property
+    def is_resumable(self) -> bool:
+        """Whether each episode is by itself: a policy that is never reset has learned from those before."""
+        return self.adaptation is None or self.adaptation.reset == "episode"
+
+    @property
     def decisions(self) -> int:
         """The agent's steps in all episodes."""
         return self.episodes * self.env.decisions
@@ -97,39 +104,68 @@ class Result:
         return {**described, "episodes": self.episodes, "measured": self.measured}
 
 
-def run_cell(cell: Cell, command: str, video: bool) -> Result:
-    """Every episode of a cell, in this process; whatever goes wrong is in the result."""
+def run_cell(cell: Cell, command: str, video: bool, results: Path | None = None) -> Result:
+    """Every episode of a cell, in this process; whatever goes wrong is in the result.
+
+    In the folder of `results`, where there is one, it leaves each episode as it ends, and goes on after those that it
+    finds there.
+    """
     # Two threads beside another busy process are many times slower than one.
     torch.set_num_threads(1)
     keep_pages()
-    started = time.perf_counter()
     try:
         if weights_of(cell.checkpoint) != cell.weights:
             raise ValueError(f"{cell.checkpoint} holds other weights here than where the benchmark was started")
-        episodes = list(_play(cell, video))
-        film = encode(episodes[0].frames) if video else None
+        under_way = UnderWay(results, cell.id)
+        records, film = under_way.read(video)
+        if records and not cell.is_resumable:
+            under_way.remove()
+            records, film = [], None
+        for record, fresh in _play(cell, video, len(records)):
+            under_way.add(record, fresh)
+            records.append(record)
+            film = film or fresh
     except Exception as error:  # one cell's failure is not the benchmark's
         return Result(cell, [], {}, None, " ".join(f"{type(error).__name__}: {error}".split()), traceback.format_exc())
     measured = {
-        "seconds": round(time.perf_counter() - started, 3),
-        "steps_per_second": round(steps_per_second(episodes), 2),
+        "seconds": round(sum(record["seconds"] for record in records), 3),
+        "steps_per_second": round(_steps_per_second(records), 2),
         "hardware": hardware(),
         "versions": versions(),
         "command": command,
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    records = [describe(episode, shift) for episode, shift in zip(episodes, cell.shifts, strict=True)]
-    return Result(cell, records, measured, film)
+    return Result(cell, [record["episode"] for record in records], measured, film)
 
 
-def _play(cell: Cell, video: bool) -> Any:
+def _play(cell: Cell, video: bool, first: int) -> Iterator[tuple[dict[str, Any], bytes | None]]:
+    """A record of each episode from number `first` on, with the film of the one that is filmed."""
     arm = Arm(cell.checkpoint, cell.env, cell.adaptation, cell.seed, cell.episodes, cell.device)
+    started = time.perf_counter()
     policy = make_policy(arm)
-    for number, shift in enumerate(cell.shifts):
+    for number, shift in list(enumerate(cell.shifts))[first:]:
         env = open_env(dataclasses.replace(cell.env, shift=shift))
-        first = video and number == 0
+        filmed = video and number == 0
         # The loss of both arms in the film, measured in the same way.
-        yield run_episode(env, MeasuredPolicy(policy) if first else policy, episode_seed(cell.seed, number), first)
+        shown = MeasuredPolicy(policy) if filmed else policy
+        episode = run_episode(env, shown, episode_seed(cell.seed, number), filmed)
+        film = encode(episode.frames) if filmed else None
+        now = time.perf_counter()
+        record = {
+            "episode": describe(episode, shift),
+            "filmed": filmed,
+            "steps": episode.steps,
+            "control_seconds": episode.seconds,
+            "seconds": now - started,
+        }
+        started = now
+        yield record, film
+
+
+def _steps_per_second(records: list[dict[str, Any]]) -> float:
+    """As `pad.evaluation.steps_per_second` has it, of episodes that are no longer there."""
+    timed = [record for record in records if not record["filmed"]] or records
+    return sum(record["steps"] for record in timed) / max(sum(record["control_seconds"] for record in timed), 1e-9)
 
 
 def describe(episode: Episode, shift: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import cli
 import yaml
 from cells import Cell, Result
 from results_folder import read_cell
+from under_way import UnderWay
 
 from pad import settings
 from pad.tracking import say
@@ -68,6 +69,7 @@ class Store:
             (self._folder / "videos" / f"{other}.mp4").unlink(missing_ok=True)
         path = self._folder / "cells" / name
         cli.write_text(path, text)
+        UnderWay(self._folder, cell.id).remove()
         self._files[cell.id], self._places[here] = path, cell.id
 
     def supersedes(self, cells: list[Cell]) -> int:

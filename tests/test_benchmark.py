@@ -17,6 +17,7 @@ import cells
 import pytest
 import store
 import torch
+import under_way
 import yaml
 from test_commands import ROOT, call, run
 from test_shifts import write_film
@@ -163,6 +164,93 @@ def test_a_policy_that_fails_is_no_reason_not_to_run_the_others(folder, monkeypa
     assert result.returncode == 2
     assert "1 cells failed" in result.stderr
     assert [record["cell"]["policy"] for record in results(folder / "results").values()] == ["frozen"]
+
+
+def test_a_cell_that_was_stopped_goes_on_after_its_last_whole_episode(folder, finished, monkeypatch):
+    original, met = cells.run_episode, []
+
+    def interrupted(env, policy, seed, record):
+        met.append((env.unwrapped.config.shift, seed, record))
+        if len(met) == 4:
+            raise KeyboardInterrupt
+        return original(env, policy, seed, record)
+
+    monkeypatch.setattr(cells, "run_episode", interrupted)
+    assert call("benchmark.py --config tiny.yaml", folder).returncode == 130
+    (left,) = (folder / "results" / "under_way").glob("*.jsonl")
+    with left.open("a") as file:
+        file.write('{"episode": {"se')  # it was killed while it wrote
+    assert call("benchmark.py --config tiny.yaml", folder).returncode == 0
+    assert results(folder / "results") == results(finished / "results")
+    assert len(met) == 16 + 1  # the one that was cut off, and no other, began twice
+    assert len(list((folder / "results" / "videos").iterdir())) == 8
+    assert not (folder / "results" / "under_way").exists()
+
+
+def test_a_film_that_is_missing_is_made_again(folder, finished, monkeypatch):
+    original, met = cells.run_episode, []
+
+    def interrupted(*arguments):
+        met.append(arguments)
+        if len(met) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(cells, "run_episode", interrupted)
+    assert call("benchmark.py --config tiny.yaml --shifts none", folder).returncode == 130
+    next((folder / "results" / "under_way").glob("*.mp4")).unlink()
+    assert call("benchmark.py --config tiny.yaml --shifts none", folder).returncode == 0
+    assert len(list((folder / "results" / "videos").iterdir())) == 2
+
+
+def test_a_policy_that_is_never_reset_begins_its_life_anew(folder, monkeypatch):
+    (folder / "lasting.yaml").write_text(f"{QUICK}reset: never\n")
+    original, met = cells.run_episode, []
+
+    def interrupted(*arguments):
+        met.append(arguments[2])
+        if len(met) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(cells, "run_episode", interrupted)
+    command = "benchmark.py --config tiny.yaml --shifts color_hard --policies lasting.yaml"
+    assert call(command, folder).returncode == 130
+    assert call(command, folder).returncode == 0
+    broken = results(folder / "results")
+    assert met == [met[0], met[1], met[0], met[1]]
+    shutil.rmtree(folder / "results")
+    assert call(command, folder).returncode == 0
+    assert results(folder / "results") == broken
+
+
+def test_the_bar_moves_by_episodes_and_counts_none_twice(tmp_path):
+    class Bar:
+        n = 3
+
+        def update(self, by):
+            self.n += by
+
+    first, second = under_way.UnderWay(tmp_path, "first"), under_way.UnderWay(tmp_path, "second")
+    for _ in range(3):
+        first.add({})
+    bar = Bar()
+    with under_way.Progress(bar, tmp_path, ["first", "second"]).watching() as progress:
+        second.add({})
+        first.remove()
+        progress.finish("first", 5)
+        assert bar.n == 5 + 1
+        second.remove()  # it begins anew
+        progress.finish("third", 0)
+        assert bar.n == 5
+
+
+def test_a_worker_that_does_not_reach_the_results_keeps_nothing(tmp_path):
+    kept = under_way.UnderWay(tmp_path / "elsewhere", "cell")
+    kept.add({}, b"film")
+    assert kept.read(True) == ([], None)
+    kept.remove()
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def die(cell, command, video):
