@@ -200,6 +200,32 @@ def test_a_trial_measures_what_it_says(agent):
     assert seen[0][3] == pytest.approx(FrozenPolicy(model).act(second[2]))
 
 
+def test_what_was_accepted_is_not_tried_again_until_more_was_learned(agent):
+    policy = AdaptivePolicy(agent, guarded(dataclasses.replace(LEARNING, every=3), trial=1))
+    policy._learner._trial.add = lambda *_: "accepted"
+    updates = 0
+    for number, transition in enumerate(transitions(12)):
+        # Learned after decisions 3, 6, 9 and 12, tried on the ones that follow them.
+        updates += policy.observe(*transition)["updates"]
+        assert policy.counts.get("accepted", 0) == number // 3
+    assert updates == 4
+
+
+def test_weights_on_trial_see_each_picture_once(agent):
+    policy = AdaptivePolicy(agent, guarded(dataclasses.replace(LEARNING, every=6), trial=100))
+    encoded, encode = [], policy.model.encode
+    policy.model.encode = lambda seen: encoded.append(seen) or encode(seen)
+    obs = scene(0)
+    for step in range(12):
+        policy.act(obs)
+        next_obs = scene(step + 1)
+        policy.observe(obs, np.zeros(2, np.float32), next_obs)
+        obs = next_obs
+    # Each of 13 pictures by the weights in use, and those from the first trial on, the one before it included, by the
+    # ones on trial.
+    assert len(encoded) == 13 + 7
+
+
 def test_a_rejected_update_leaves_no_trace(agent):
     policy = AdaptivePolicy(agent, guarded(trial=1))
     policy._learner._trial.add = lambda *_: "worse"

@@ -102,7 +102,7 @@ class Learner:
         self.weights = weights
         self.shadow: Weights = tuple(weight.clone() for weight in weights)
         self._averaged: Weights | None = None
-        self._learned = False
+        self._tried: Weights | None = None  # what was learned last and is not yet in use
         if self._trial is not None:
             self._trial.reset()
         self._used_loss, self._trained_loss = RunningAverage(), RunningAverage()
@@ -184,15 +184,15 @@ class Learner:
         return self._used_loss.add(loss) > factor * self._trained_loss.add(trained_loss)
 
     def _try(self, transition: Transition, loss: float, features: Tensor) -> None:
-        if self._trial is None or not self._learned:
+        tried = self._tried
+        if self._trial is None or tried is None:
             return
-        tried = self._candidate()
         tried_loss, tried_action = self._under(tried, transition)
         verdict = self._trial.add(loss, tried_loss, self._action(features, transition.next_obs), tried_action)
         if verdict == "accepted":
             self.counts["accepted"] += 1
             self._failures.succeeded()
-            self.weights = tried
+            self.weights, self._tried = tried, None
             self._hold(self.weights)
         elif verdict is not None:
             self.counts[f"rejected_{verdict}"] += 1
@@ -212,15 +212,14 @@ class Learner:
             if not math.isfinite(loss):
                 self._fail("not_finite")
                 return {"updates": done}
-        self._learned = True
+        candidate = tuple(weight.clone() for weight in (self._averaged or self.shadow))
         if self._trial is None:
             self._failures.succeeded()
-            self.weights = self._candidate()
+            self.weights = candidate
             self._hold(self.weights)
+        else:
+            self._tried = candidate
         return {"updates": self.config.updates, "self_supervised_loss": loss}
-
-    def _candidate(self) -> Weights:
-        return tuple(weight.clone() for weight in (self._averaged or self.shadow))
 
     def _update(self) -> float:
         """One gradient step of the shadow; its loss, NaN if it made anything not finite."""
