@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from pad.deployment.camera import Camera, Observation
 
@@ -149,7 +150,7 @@ class DriftGuard:
 
     def __init__(self, trained: Sequence[Tensor], budget: float | None, pull: float = 0.0) -> None:
         self._trained, self._pull = list(trained), pull
-        norm = math.sqrt(sum(float(home.square().sum()) for home in self._trained))
+        norm = float(get_total_norm(self._trained))
         self._largest = math.inf if budget is None else budget * norm
         self._norm = norm
 
@@ -160,6 +161,8 @@ class DriftGuard:
     @torch.no_grad()
     def hold(self, weights: Sequence[Tensor]) -> bool:
         """Pull weights back in place, and hold them within the budget; says whether that was needed."""
+        if not self._pull and math.isinf(self._largest):
+            return False
         keep = 1 - self._pull
         length = keep * self._length(weights)
         held = length > self._largest
@@ -172,8 +175,7 @@ class DriftGuard:
 
     @torch.no_grad()
     def _length(self, weights: Sequence[Tensor]) -> float:
-        squares = (float((w - h).square().sum()) for w, h in zip(weights, self._trained, strict=True))
-        return math.sqrt(sum(squares))
+        return float(get_total_norm([w - h for w, h in zip(weights, self._trained, strict=True)]))
 
 
 class FailureGuard:
