@@ -117,7 +117,7 @@ def run_cell(cell: Cell, command: str, video: bool, results: Path | None = None)
         if weights_of(cell.checkpoint) != cell.weights:
             raise ValueError(f"{cell.checkpoint} holds other weights here than where the benchmark was started")
         under_way = UnderWay(results, cell.id)
-        records, film = under_way.read(video)
+        records, film = under_way.read([episode_seed(cell.seed, number) for number in range(cell.episodes)], video)
         if records and not cell.is_resumable:
             under_way.remove()
             records, film = [], None

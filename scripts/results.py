@@ -5,8 +5,8 @@
 
 Evaluations (scripts/eval.py --adapt --output) go to README.md and docs/results.md, screenings (scripts/screen.py) to
 docs/adaptation.md, measurements (scripts/bench.py) to docs/speed.md, folders of benchmarks (scripts/benchmark.py) to
-docs/benchmark.md and, where they are on published data, docs/results.md, latencies (scripts/latency.py) to
-docs/deploy.md; the points of scripts/soak.py are in no table. A table replaces what stands between the markers of a
+docs/benchmark.md and, where they are on published data, README.md and docs/results.md, latencies (scripts/latency.py)
+to docs/deploy.md; the points of scripts/soak.py are in no table. A table replaces what stands between the markers of a
 document, so that no number in it is typed by hand. --check changes nothing and fails where one says something else.
 """
 
@@ -46,9 +46,11 @@ def main() -> None:
     if folders:
         results = [read_results(folder) for folder in folders]
         put(Path("docs/benchmark.md"), "\n\n".join(map(make_overview, results)), "--check" in arguments)
-        comparable = {key: cell for folder in results for key, cell in comparable_cells(folder).items()}
+        comparable = {folder: cells for folder in results if (cells := comparable_cells(folder))}
         if comparable:
-            table = compare_with_published(comparable)
+            overview = "\n\n".join(map(make_overview, comparable))
+            put(Path("README.md"), overview, "--check" in arguments, START_PUBLISHED)
+            table = compare_with_published({key: cell for cells in comparable.values() for key, cell in cells.items()})
             put(Path("docs/results.md"), table, "--check" in arguments, START_PUBLISHED)
     deployed = [
         form(record)

@@ -1,9 +1,10 @@
 """What the cells that are being run have come to so far, an episode a line, so that a killed one goes on from there."""
 
 import contextlib
+import itertools
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,20 @@ class UnderWay:
         assert self._folder is not None
         return self._folder / f"{self._cell}.mp4"
 
-    def read(self, filmed: bool) -> tuple[list[dict[str, Any]], bytes | None]:
-        """The records so far, and the film where there should be one; none of either if that is missing."""
+    def read(self, seeds: Sequence[int], filmed: bool) -> tuple[list[dict[str, Any]], bytes | None]:
+        """The records so far, and the film where there should be one; none of either if that is missing.
+
+        Args:
+            seeds: of the cell's episodes in their order; what follows another one, as two workers at once would leave
+                it, does not count.
+        """
         if self._folder is None or not self._path.is_file() or (filmed and not self._film.is_file()):
             return [], None
         records = []
         with contextlib.suppress(ValueError):  # the last line was being written
             records.extend(map(json.loads, self._path.read_text().splitlines()))
+        met = zip(records, seeds, strict=False)
+        records = [record for record, _ in itertools.takewhile(lambda pair: pair[0]["episode"]["seed"] == pair[1], met)]
         # What is added next must not follow half a line.
         cli.write_text(self._path, "".join(f"{json.dumps(record)}\n" for record in records))
         return records, self._film.read_bytes() if filmed and records else None
@@ -64,8 +72,6 @@ class UnderWay:
             return
         for path in (self._path, self._film):
             path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # others are still under way
-            self._folder.rmdir()
 
 
 def count(results: Path, cells: Iterable[str]) -> int:
@@ -109,3 +115,5 @@ class Progress:
         finally:
             self._over.set()
             thread.join()
+            with contextlib.suppress(OSError):  # some are still under way, or none ever was
+                (self._results / FOLDER).rmdir()

@@ -245,10 +245,19 @@ def test_the_bar_moves_by_episodes_and_counts_none_twice(tmp_path):
         assert bar.n == 5
 
 
+def test_what_two_workers_left_together_counts_as_far_as_it_is_in_order(tmp_path):
+    kept, records = under_way.UnderWay(tmp_path, "cell"), [{"episode": {"seed": seed}} for seed in (3, 5, 3, 5, 7)]
+    for record in records:
+        kept.add(record)
+    assert kept.read([3, 5, 7, 9], False) == (records[:2], None)
+    kept.add(records[4])
+    assert [record["episode"]["seed"] for record in kept.read([3, 5, 7, 9], False)[0]] == [3, 5, 7]
+
+
 def test_a_worker_that_does_not_reach_the_results_keeps_nothing(tmp_path):
     kept = under_way.UnderWay(tmp_path / "elsewhere", "cell")
     kept.add({}, b"film")
-    assert kept.read(True) == ([], None)
+    assert kept.read([0], True) == ([], None)
     kept.remove()
     assert not (tmp_path / "elsewhere").exists()
 
