@@ -46,11 +46,11 @@ def main() -> None:
     if folders:
         results = [read_results(folder) for folder in folders]
         put(Path("docs/benchmark.md"), "\n\n".join(map(make_overview, results)), "--check" in arguments)
-        comparable = {folder: cells for folder in results if (cells := comparable_cells(folder))}
+        comparable = [(folder, cells) for folder in results if (cells := comparable_cells(folder))]
         if comparable:
-            overview = "\n\n".join(map(make_overview, comparable))
+            overview = "\n\n".join(make_overview(folder) for folder, _ in comparable)
             put(Path("README.md"), overview, "--check" in arguments, START_PUBLISHED)
-            table = compare_with_published({key: cell for cells in comparable.values() for key, cell in cells.items()})
+            table = compare_with_published({key: cell for _, cells in comparable for key, cell in cells.items()})
             put(Path("docs/results.md"), table, "--check" in arguments, START_PUBLISHED)
     deployed = [
         form(record)
