@@ -24,7 +24,7 @@ import envs
 import pad
 from pad import settings
 from pad.checkpoint import find_checkpoint, identity
-from pad.deployment import AdaptationConfig, MeasuredPolicy
+from pad.deployment import AdaptationConfig, AdaptivePolicy, MeasuredPolicy
 from pad.evaluation import Episode, run_episode
 from pad.memory import keep_pages
 from pad.seeding import episode_seed
@@ -116,7 +116,7 @@ def run_cell(cell: Cell, command: str, video: bool, results: Path | None = None)
     try:
         if weights_of(cell.checkpoint) != cell.weights:
             raise ValueError(f"{cell.checkpoint} holds other weights here than where the benchmark was started")
-        under_way = UnderWay(results, cell.id)
+        under_way = UnderWay(results, cell.id, {"versions": versions(), "hardware": hardware()})
         records, film = under_way.read([episode_seed(cell.seed, number) for number in range(cell.episodes)], video)
         if records and not cell.is_resumable:
             under_way.remove()
@@ -144,6 +144,8 @@ def _play(cell: Cell, video: bool, first: int) -> Iterator[tuple[dict[str, Any],
     started = time.perf_counter()
     policy = make_policy(arm)
     for number, shift in list(enumerate(cell.shifts))[first:]:
+        if cell.is_resumable and isinstance(policy, AdaptivePolicy):
+            policy.restore()  # that it gave up in the episode before says nothing of this one
         env = open_env(dataclasses.replace(cell.env, shift=shift))
         filmed = video and number == 0
         # The loss of both arms in the film, measured in the same way.

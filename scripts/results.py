@@ -149,7 +149,7 @@ def comparable_cells(folder: ResultsFolder) -> Compared:
     return {
         (row.agent, row.shift): (row.task, row.comparison)
         for row in make_rows(cells)
-        if row.policy == "default" and row.comparison is not None and not row.pooled
+        if row.policy == "default" and row.comparison is not None and row.shift in SHIFTS and not row.pooled
     }
 
 

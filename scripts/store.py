@@ -69,7 +69,7 @@ class Store:
             (self._folder / "videos" / f"{other}.mp4").unlink(missing_ok=True)
         path = self._folder / "cells" / name
         cli.write_text(path, text)
-        UnderWay(self._folder, cell.id).remove()
+        UnderWay(self._folder, cell.id, {}).remove()
         self._files[cell.id], self._places[here] = path, cell.id
 
     def supersedes(self, cells: list[Cell]) -> int:

@@ -12,6 +12,8 @@ import cli
 from tqdm import tqdm
 
 FOLDER = "under_way"
+KEYS = {"episode", "filmed", "steps", "control_seconds", "seconds", "maker"}
+"""Of a record."""
 LOOK_EVERY = 2.0
 """Seconds between two looks at how far the cells are."""
 
@@ -19,14 +21,19 @@ LOOK_EVERY = 2.0
 class UnderWay:
     """One cell's episodes so far, and the film of the first.
 
+    Whatever the disk does, it is no reason not to play: where the folder cannot be used, nothing is kept.
+
     Args:
-        results: the benchmark's folder, which a worker on another machine may not reach: then nothing is kept.
+        results: the benchmark's folder, which a worker on another machine may not reach.
         cell: its id.
+        maker: what plays, versions and hardware: episodes that something else played do not count.
     """
 
-    def __init__(self, results: Path | None, cell: str) -> None:
-        self._folder = None if results is None or not results.is_dir() else results / FOLDER
-        self._cell = cell
+    def __init__(self, results: Path | None, cell: str, maker: dict[str, Any]) -> None:
+        self._cell, self._maker = cell, maker
+        self._folder = None
+        with contextlib.suppress(OSError):
+            self._folder = results / FOLDER if results is not None and results.is_dir() else None
 
     @property
     def _path(self) -> Path:
@@ -39,46 +46,70 @@ class UnderWay:
         return self._folder / f"{self._cell}.mp4"
 
     def read(self, seeds: Sequence[int], filmed: bool) -> tuple[list[dict[str, Any]], bytes | None]:
-        """The records so far, and the film where there should be one; none of either if that is missing.
+        """The records so far, and the film where there should be one; where any is missing, all before it.
 
         Args:
-            seeds: of the cell's episodes in their order; what follows another one, as two workers at once would leave
-                it, does not count.
+            seeds: of the cell's episodes in their order.
         """
-        if self._folder is None or not self._path.is_file() or (filmed and not self._film.is_file()):
+        if self._folder is None:
             return [], None
-        records = []
-        with contextlib.suppress(ValueError):  # the last line was being written
-            records.extend(map(json.loads, self._path.read_text().splitlines()))
-        met = zip(records, seeds, strict=False)
-        records = [record for record, _ in itertools.takewhile(lambda pair: pair[0]["episode"]["seed"] == pair[1], met)]
-        # What is added next must not follow half a line.
-        cli.write_text(self._path, "".join(f"{json.dumps(record)}\n" for record in records))
-        return records, self._film.read_bytes() if filmed and records else None
+        records, film = [], None
+        with contextlib.suppress(OSError):
+            found = {
+                record["episode"]["seed"]: record for record in _whole(self._path) if record["maker"] == self._maker
+            }
+            records = [found[seed] for seed in itertools.takewhile(found.__contains__, seeds)]
+            if records and filmed:
+                film = self._film.read_bytes() if records[0]["filmed"] and self._film.is_file() else None
+                records = records if film else []
+            # What is added next must not follow half a line, nor what does not count.
+            if records:
+                cli.write_text(self._path, "".join(f"{json.dumps(record)}\n" for record in records))
+            else:
+                self.remove()
+        return records, film
 
     def add(self, record: dict[str, Any], film: bytes | None = None) -> None:
         """Keep one more episode."""
         if self._folder is None:
             return
-        self._folder.mkdir(exist_ok=True)
-        if film is not None:  # before its episode counts
-            cli.write_bytes(self._film, film)
+        try:
+            self._folder.mkdir(exist_ok=True)
+            if film is not None:  # before its episode counts
+                cli.write_bytes(self._film, film)
+            self._append(record)
+        except OSError:
+            self._folder = None
+
+    def _append(self, record: dict[str, Any]) -> None:
         with self._path.open("a") as file:
-            file.write(f"{json.dumps(record)}\n")
+            file.write(f"{json.dumps({**record, 'maker': self._maker})}\n")
 
     def remove(self) -> None:
         """The cell is finished, or begins anew."""
         if self._folder is None:
             return
-        for path in (self._path, self._film):
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for path in (self._path, self._film):
+                path.unlink(missing_ok=True)
+
+
+def _whole(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines that are whole records: the last one may have been cut off."""
+    if not path.is_file():
+        return
+    for line in path.read_text(errors="replace").splitlines():
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict) and record.keys() >= KEYS and isinstance(record["episode"], dict):
+                yield record
 
 
 def count(results: Path, cells: Iterable[str]) -> int:
     """Episodes of these cells so far."""
     found = 0
     for cell in cells:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             found += (results / FOLDER / f"{cell}.jsonl").read_bytes().count(b"\n")
     return found
 

@@ -231,12 +231,12 @@ def test_the_bar_moves_by_episodes_and_counts_none_twice(tmp_path):
         def update(self, by):
             self.n += by
 
-    first, second = under_way.UnderWay(tmp_path, "first"), under_way.UnderWay(tmp_path, "second")
-    for _ in range(3):
-        first.add({})
+    first, second = under_way.UnderWay(tmp_path, "first", {}), under_way.UnderWay(tmp_path, "second", {})
+    for seed in range(3):
+        first.add(record(seed))
     bar = Bar()
     with under_way.Progress(bar, tmp_path, ["first", "second"]).watching() as progress:
-        second.add({})
+        second.add(record(0))
         first.remove()
         progress.finish("first", 5)
         assert bar.n == 5 + 1
@@ -245,21 +245,47 @@ def test_the_bar_moves_by_episodes_and_counts_none_twice(tmp_path):
         assert bar.n == 5
 
 
-def test_what_two_workers_left_together_counts_as_far_as_it_is_in_order(tmp_path):
-    kept, records = under_way.UnderWay(tmp_path, "cell"), [{"episode": {"seed": seed}} for seed in (3, 5, 3, 5, 7)]
-    for record in records:
-        kept.add(record)
-    assert kept.read([3, 5, 7, 9], False) == (records[:2], None)
-    kept.add(records[4])
-    assert [record["episode"]["seed"] for record in kept.read([3, 5, 7, 9], False)[0]] == [3, 5, 7]
+def record(seed: int, **change) -> dict:
+    return {"episode": {"seed": seed}, "filmed": False, "steps": 1, "control_seconds": 1.0, "seconds": 1.0, **change}
 
 
-def test_a_worker_that_does_not_reach_the_results_keeps_nothing(tmp_path):
-    kept = under_way.UnderWay(tmp_path / "elsewhere", "cell")
-    kept.add({}, b"film")
-    assert kept.read([0], True) == ([], None)
+def seeds_kept(folder: Path, maker: dict | None = None, filmed: bool = False) -> list[int]:
+    found, _ = under_way.UnderWay(folder, "cell", maker or {}).read([3, 5, 7, 9], filmed)
+    return [each["episode"]["seed"] for each in found]
+
+
+def test_what_two_workers_left_together_counts_once(tmp_path):
+    kept = under_way.UnderWay(tmp_path, "cell", {})
+    for seed in (3, 5, 3, 5, 7):
+        kept.add(record(seed))
+    assert seeds_kept(tmp_path) == [3, 5, 7]
+    assert under_way.count(tmp_path, ["cell"]) == 3
+
+
+def test_what_something_else_played_or_is_no_record_does_not_count(tmp_path):
+    under_way.UnderWay(tmp_path, "cell", {"torch": "1"}).add(record(3))
+    assert seeds_kept(tmp_path, {"torch": "2"}) == []
+    kept = under_way.UnderWay(tmp_path, "cell", {})
+    kept.add(record(3))
+    with (tmp_path / "under_way" / "cell.jsonl").open("a") as file:
+        file.write("[]\n{}\nnull\n")
+    kept.add(record(5))
+    assert seeds_kept(tmp_path) == [3, 5]
+    assert seeds_kept(tmp_path, filmed=True) == []  # the first one has no film
+    assert under_way.count(tmp_path, ["cell"]) == 0
+
+
+def test_a_folder_that_cannot_be_used_keeps_nothing_and_stops_nothing(tmp_path):
+    kept = under_way.UnderWay(tmp_path / "elsewhere", "cell", {})
+    kept.add(record(3), b"film")
+    assert kept.read([3], True) == ([], None)
     kept.remove()
     assert not (tmp_path / "elsewhere").exists()
+    (tmp_path / "under_way").write_text("a file in its place")
+    kept = under_way.UnderWay(tmp_path, "cell", {})
+    assert kept.read([3], False) == ([], None)
+    kept.add(record(3))
+    kept.remove()
 
 
 def die(cell, command, video):
