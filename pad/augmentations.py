@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pad.types import Crops, Images
+from pad.types import Crops, Filtered, FilteredCrops, Images
 from pad.windows import Windows
 
 
@@ -27,7 +27,7 @@ def random_crop(images: Images, size: int, generator: torch.Generator | None = N
     return Windows(torch.arange(count), top, left, size).cut(images)
 
 
-def center_crop(images: Images, size: int) -> Crops:
+def center_crop(images: Filtered, size: int) -> FilteredCrops:
     """The (size, size) window in the middle of each image."""
     height, width = images.shape[-2:]
     if size > min(height, width):

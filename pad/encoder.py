@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pad.types import Features, Images, Projected, Vectors
+from pad.types import Features, Filtered, Projected, Vectors
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Encoder(nn.Module):
         self.color_offset = nn.Parameter(torch.zeros(frame_channels))
         self.convolutions = convolutions(channels, filters, strides)
 
-    def forward(self, images: Images) -> Features:
+    def forward(self, images: Filtered) -> Features:
         """Feature map of images (0 to 255), after the last convolution's ReLU."""
         first, *rest = self.convolutions
         assert isinstance(first, nn.Conv2d)

@@ -180,5 +180,10 @@ def steps_per_second(episodes: Sequence[Episode]) -> float:
 
     Recorded episodes also render for people, and count only where there are no others.
     """
-    timed = [episode for episode in episodes if not episode.frames] or episodes
-    return sum(episode.steps for episode in timed) / max(sum(episode.seconds for episode in timed), 1e-9)
+    return control_rate([(episode.steps, episode.seconds, bool(episode.frames)) for episode in episodes])
+
+
+def control_rate(timings: Sequence[tuple[int, float, bool]]) -> float:
+    """The same of episodes that are no longer there: of each its steps, its seconds, and whether it was recorded."""
+    timed = [timing for timing in timings if not timing[2]] or timings
+    return sum(steps for steps, _, _ in timed) / max(sum(seconds for _, seconds, _ in timed), 1e-9)

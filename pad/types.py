@@ -5,15 +5,18 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64, Real
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
-Images = Real[Tensor, "batch channels height width"]
-"""0 to 255, successive frames stacked on channels: uint8, or float32 once a filter has been over them."""
-Sources = Real[Tensor, "image channels height width"]
+Images = UInt8[Tensor, "batch channels height width"]
+"""0 to 255, successive frames stacked on channels."""
+Filtered = Images | Float32[Tensor, "batch channels height width"]
+"""The same, float32 once a filter has been over them."""
+Sources = UInt8[Tensor, "image channels height width"] | Float32[Tensor, "image channels height width"]
 """Images that a batch of windows shows, each perhaps many times."""
-Crops = Real[Tensor, "batch channels size size"]
+Crops = UInt8[Tensor, "batch channels size size"]
 """Square windows of images."""
+FilteredCrops = Crops | Float32[Tensor, "batch channels size size"]
 Features = Float[Tensor, "batch filters rows columns"]
 """A feature map of the convolutions."""
 Vectors = Float[Tensor, "batch features"]

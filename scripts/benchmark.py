@@ -23,7 +23,7 @@ import torch
 import tyro
 from cells import Cell, Result, data_of, run_cell, weights_of
 from engines import Engine, compute
-from episodes import Arm, default_workers, make_policy, open_env, read_adaptation, trained_env
+from episodes import default_workers, make_policy, open_env, read_adaptation, trained_env
 from store import Store, locked
 from under_way import Progress, count
 
@@ -276,7 +276,7 @@ def _try_out(cell: Cell) -> float:
     keep_pages()
     shift = next((shift for shift in cell.shifts if shift != "none"), "none")
     env = open_env(dataclasses.replace(cell.env, shift=shift))
-    policy = make_policy(Arm(cell.checkpoint, cell.env, cell.adaptation, cell.seed, cell.episodes, cell.device))
+    policy = make_policy(cell.arm)
     policy.reset()
     obs, _ = env.reset(seed=episode_seed(cell.seed, 0))
     times = []

@@ -25,7 +25,7 @@ import pad
 from pad import settings
 from pad.checkpoint import find_checkpoint, identity
 from pad.deployment import AdaptationConfig, AdaptivePolicy, MeasuredPolicy
-from pad.evaluation import Episode, run_episode
+from pad.evaluation import Episode, control_rate, run_episode
 from pad.memory import keep_pages
 from pad.seeding import episode_seed
 from pad.video import write_video
@@ -75,9 +75,9 @@ class Cell:
         return f"{self.checkpoint}, {self.shift}, {self.policy}, seed {self.seed}"
 
     @property
-    def is_resumable(self) -> bool:
-        """Whether each episode is by itself: a policy that is never reset has learned from those before."""
-        return self.adaptation is None or self.adaptation.reset == "episode"
+    def arm(self) -> Arm:
+        """What plays it."""
+        return Arm(self.checkpoint, self.env, self.adaptation, self.seed, self.episodes, self.device)
 
     @property
     def decisions(self) -> int:
@@ -113,12 +113,13 @@ def run_cell(cell: Cell, command: str, video: bool, results: Path | None = None)
     # Two threads beside another busy process are many times slower than one.
     torch.set_num_threads(1)
     keep_pages()
+    maker = {"hardware": hardware(), "versions": versions()}
     try:
         if weights_of(cell.checkpoint) != cell.weights:
             raise ValueError(f"{cell.checkpoint} holds other weights here than where the benchmark was started")
-        under_way = UnderWay(results, cell.id, {"versions": versions(), "hardware": hardware()})
+        under_way = UnderWay(results, cell.id, maker)
         records, film = under_way.read([episode_seed(cell.seed, number) for number in range(cell.episodes)], video)
-        if records and not cell.is_resumable:
+        if records and cell.arm.lifelong:  # it had learned from what is lost with its process
             under_way.remove()
             records, film = [], None
         for record, fresh in _play(cell, video, len(records)):
@@ -129,9 +130,8 @@ def run_cell(cell: Cell, command: str, video: bool, results: Path | None = None)
         return Result(cell, [], {}, None, " ".join(f"{type(error).__name__}: {error}".split()), traceback.format_exc())
     measured = {
         "seconds": round(sum(record["seconds"] for record in records), 3),
-        "steps_per_second": round(_steps_per_second(records), 2),
-        "hardware": hardware(),
-        "versions": versions(),
+        "steps_per_second": round(control_rate([(r["steps"], r["control_seconds"], r["filmed"]) for r in records]), 2),
+        **maker,
         "command": command,
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
@@ -140,11 +140,10 @@ def run_cell(cell: Cell, command: str, video: bool, results: Path | None = None)
 
 def _play(cell: Cell, video: bool, first: int) -> Iterator[tuple[dict[str, Any], bytes | None]]:
     """A record of each episode from number `first` on, with the film of the one that is filmed."""
-    arm = Arm(cell.checkpoint, cell.env, cell.adaptation, cell.seed, cell.episodes, cell.device)
     started = time.perf_counter()
-    policy = make_policy(arm)
+    policy = make_policy(cell.arm)
     for number, shift in list(enumerate(cell.shifts))[first:]:
-        if cell.is_resumable and isinstance(policy, AdaptivePolicy):
+        if isinstance(policy, AdaptivePolicy) and not cell.arm.lifelong:
             policy.restore()  # that it gave up in the episode before says nothing of this one
         env = open_env(dataclasses.replace(cell.env, shift=shift))
         filmed = video and number == 0
@@ -162,12 +161,6 @@ def _play(cell: Cell, video: bool, first: int) -> Iterator[tuple[dict[str, Any],
         }
         started = now
         yield record, film
-
-
-def _steps_per_second(records: list[dict[str, Any]]) -> float:
-    """As `pad.evaluation.steps_per_second` has it, of episodes that are no longer there."""
-    timed = [record for record in records if not record["filmed"]] or records
-    return sum(record["steps"] for record in timed) / max(sum(record["control_seconds"] for record in timed), 1e-9)
 
 
 def describe(episode: Episode, shift: str) -> dict[str, Any]:

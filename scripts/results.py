@@ -45,12 +45,12 @@ def main() -> None:
     folders, records = [p for p in paths if p.is_dir()], [read_record(p) for p in paths if not p.is_dir()]
     if folders:
         results = [read_results(folder) for folder in folders]
-        put(Path("docs/benchmark.md"), "\n\n".join(map(make_overview, results)), "--check" in arguments)
-        comparable = [(folder, cells) for folder in results if (cells := comparable_cells(folder))]
-        if comparable:
-            overview = "\n\n".join(make_overview(folder) for folder, _ in comparable)
+        overviews, comparable = list(map(make_overview, results)), list(map(comparable_cells, results))
+        put(Path("docs/benchmark.md"), "\n\n".join(overviews), "--check" in arguments)
+        if any(comparable):
+            overview = "\n\n".join(text for text, cells in zip(overviews, comparable, strict=True) if cells)
             put(Path("README.md"), overview, "--check" in arguments, START_PUBLISHED)
-            table = compare_with_published({key: cell for _, cells in comparable for key, cell in cells.items()})
+            table = compare_with_published({key: cell for cells in comparable for key, cell in cells.items()})
             put(Path("docs/results.md"), table, "--check" in arguments, START_PUBLISHED)
     deployed = [
         form(record)

@@ -166,16 +166,22 @@ def test_a_policy_that_fails_is_no_reason_not_to_run_the_others(folder, monkeypa
     assert [record["cell"]["policy"] for record in results(folder / "results").values()] == ["frozen"]
 
 
-def test_a_cell_that_was_stopped_goes_on_after_its_last_whole_episode(folder, finished, monkeypatch):
+def interrupt(monkeypatch, number: int) -> list[int]:
+    """Break off the episode of this number, counted from one; the list has the seeds of all that began."""
     original, met = cells.run_episode, []
 
     def interrupted(env, policy, seed, record):
-        met.append((env.unwrapped.config.shift, seed, record))
-        if len(met) == 4:
+        met.append(seed)
+        if len(met) == number:
             raise KeyboardInterrupt
         return original(env, policy, seed, record)
 
     monkeypatch.setattr(cells, "run_episode", interrupted)
+    return met
+
+
+def test_a_cell_that_was_stopped_goes_on_after_its_last_whole_episode(folder, finished, monkeypatch):
+    met = interrupt(monkeypatch, 4)
     assert call("benchmark.py --config tiny.yaml", folder).returncode == 130
     (left,) = (folder / "results" / "under_way").glob("*.jsonl")
     with left.open("a") as file:
@@ -187,33 +193,33 @@ def test_a_cell_that_was_stopped_goes_on_after_its_last_whole_episode(folder, fi
     assert not (folder / "results" / "under_way").exists()
 
 
-def test_a_film_that_is_missing_is_made_again(folder, finished, monkeypatch):
-    original, met = cells.run_episode, []
-
-    def interrupted(*arguments):
-        met.append(arguments)
-        if len(met) == 2:
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    monkeypatch.setattr(cells, "run_episode", interrupted)
+def test_a_film_that_is_missing_is_made_again(folder, monkeypatch):
+    met = interrupt(monkeypatch, 2)
     assert call("benchmark.py --config tiny.yaml --shifts none", folder).returncode == 130
     next((folder / "results" / "under_way").glob("*.mp4")).unlink()
     assert call("benchmark.py --config tiny.yaml --shifts none", folder).returncode == 0
     assert len(list((folder / "results" / "videos").iterdir())) == 2
+    assert met == [met[0], met[1]] * 3  # the first cell from its beginning, then the second
+
+
+def test_a_policy_that_gave_up_learns_again_in_the_next_episode(folder, monkeypatch):
+    given_up, original = [], cells.run_episode
+
+    def failing(env, policy, seed, record):
+        learner = policy._learner
+        given_up.append(learner.given_up)
+        learner.given_up = True
+        return original(env, policy, seed, record)
+
+    monkeypatch.setattr(cells, "run_episode", failing)
+    command = "benchmark.py --config tiny.yaml --shifts color_hard --policies quick.yaml --no-videos"
+    assert call(command, folder).returncode == 0
+    assert given_up == [False, False]
 
 
 def test_a_policy_that_is_never_reset_begins_its_life_anew(folder, monkeypatch):
     (folder / "lasting.yaml").write_text(f"{QUICK}reset: never\n")
-    original, met = cells.run_episode, []
-
-    def interrupted(*arguments):
-        met.append(arguments[2])
-        if len(met) == 2:
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    monkeypatch.setattr(cells, "run_episode", interrupted)
+    met = interrupt(monkeypatch, 2)
     command = "benchmark.py --config tiny.yaml --shifts color_hard --policies lasting.yaml"
     assert call(command, folder).returncode == 130
     assert call(command, folder).returncode == 0

@@ -20,5 +20,6 @@ class DetailFilter(nn.Module):
         """Pictures (batch, frames of colours, height, width) of any type, as float32."""
         pixels, colors = pictures.float(), len(self.weight)
         frames = F.pad(pixels.unflatten(1, (-1, colors)).flatten(0, 1), (1, 1, 1, 1), mode="replicate")
-        # A ninth: a step of all nine weights then changes an even surface by as much as one of a colour matrix does.
-        return pixels + F.conv2d(frames, self.weight / 9).view_as(pixels)
+        with torch.autocast(pixels.device.type, enabled=False):  # what is learned is not rounded
+            # A ninth: a step of all nine weights then changes an even surface by as much as one of a colour matrix.
+            return pixels + F.conv2d(frames, self.weight / 9).view_as(pixels)

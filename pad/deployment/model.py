@@ -55,7 +55,7 @@ class Model(ABC):
     """Whether actions are numbers of choices."""
     details: nn.ModuleList | None = None
     """Of each camera the filter that its pictures go through first; None while nothing asks for one. No weights of
-    the policy: it begins anew wherever the policy is deployed."""
+    the policy: no checkpoint holds them."""
 
     @property
     def device(self) -> torch.device:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pad.encoder import Encoder, Projection, stride_of
 from pad.precision import Precision, autocast
-from pad.types import Actions, Crops, Images, Indices, Projected, Sources, Vectors
+from pad.types import Actions, Filtered, FilteredCrops, Indices, Projected, Sources, Vectors
 from pad.windows import SharedEncoding, Windows
 
 
@@ -65,11 +65,11 @@ class Views:
         """For each window, which picture it shows a part of."""
         return self._same[self.windows.image]
 
-    def crops(self) -> Crops:
+    def crops(self) -> FilteredCrops:
         """The windows themselves."""
         return self.windows.cut(self.images)
 
-    def encode(self, images: Images) -> Tensor:
+    def encode(self, images: Filtered) -> Tensor:
         """Feature maps of other images than the windows."""
         with autocast(self.precision, self.device):
             return self.networks.encoder(images)
