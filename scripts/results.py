@@ -3,11 +3,12 @@
     python scripts/results.py pad/zoo/*/evaluation.json results/*.json results/benchmark/*
     python scripts/results.py --check results/*.json
 
-Evaluations (scripts/eval.py --adapt --output) go to README.md and docs/results.md, screenings (scripts/screen.py) to
-docs/adaptation.md, measurements (scripts/bench.py) to docs/speed.md, folders of benchmarks (scripts/benchmark.py) to
-docs/benchmark.md and, where they are on published data, README.md and docs/results.md, latencies (scripts/latency.py)
-to docs/deploy.md; the points of scripts/soak.py are in no table. A table replaces what stands between the markers of a
-document, so that no number in it is typed by hand. --check changes nothing and fails where one says something else.
+Evaluations (scripts/eval.py --adapt --output) go to README.md and docs/results.md, how those agents that ship were
+trained to docs/training.md, screenings (scripts/screen.py) to docs/adaptation.md, measurements (scripts/bench.py) to
+docs/speed.md, folders of benchmarks (scripts/benchmark.py) to docs/benchmark.md and, where they are on published
+data, README.md and docs/results.md, latencies (scripts/latency.py) to docs/deploy.md; the points of scripts/soak.py
+are in no table. A table replaces what stands between the markers of a document, so that no number in it is typed by
+hand. --check changes nothing and fails where one says something else.
 """
 
 import json
@@ -24,8 +25,10 @@ from report_rows import make_rows
 from results_folder import ResultsFolder, read_results
 from screen import format_screening
 from timing import Row, format_rows
+from zoo import format_training
 
 from pad import settings
+from pad.checkpoint import ZOO
 from pad.evaluation import Comparison
 
 START, END = "<!-- results: written by scripts/results.py -->", "<!-- end of results -->"
@@ -65,6 +68,9 @@ def main() -> None:
         put(Path("README.md"), make_summary(evaluations), "--check" in arguments)
         both = f"{compare_with_published(default_cells(evaluations))}\n\n{make_table(evaluations)}"
         put(Path("docs/results.md"), both, "--check" in arguments)
+    agents = [path.parent for path in paths if path.is_file() and path.resolve().parents[1] == ZOO.resolve()]
+    if agents:
+        put(Path("docs/training.md"), format_training(agents), "--check" in arguments)
     screened = [record for record in records if "candidate" in record.get("rows", [{}])[0]]
     if screened:  # a table each: they met different episodes
         put(Path("docs/adaptation.md"), "\n\n".join(map(format_screened, screened)), "--check" in arguments)

@@ -97,5 +97,28 @@ def format_agent(agent: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def format_training(agents: list[Path]) -> str:
+    """Markdown table of how agents were trained, from what their folders say; experts by their best evaluation."""
+    columns = ["agent", "task", "seed", "expert's decisions", "expert's best return", "clone's gradient steps",
+               "clone's last return", "minutes", "hardware"]  # fmt: skip
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for folder in agents:
+        described, training = describe(folder), yaml.safe_load((folder / "training.yaml").read_text())["training"]
+        about, curve = described["about"], (folder / "metrics.jsonl").read_text().splitlines()
+        row = [folder.name, described["task"], str(about["seed"])]
+        if training["recipe"] == "clone":
+            expert, clone = (
+                [note[key] for note in map(json.loads, curve) if key in note]
+                for key in ("expert/evaluation_return_mean", "clone/evaluation_return_mean")
+            )
+            row += [f"{training['expert']['steps']:,}", f"{max(expert):.0f}",
+                    f"{training['clone']['updates']:,}", f"{clone[-1]:.0f}"]  # fmt: skip
+        else:
+            row += ["–"] * 4
+        row += [f"{about['training_minutes']:.0f}", about["hardware"]]
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     cli.run(main)
