@@ -31,8 +31,9 @@ from pad import settings
 from pad.checkpoint import ZOO
 from pad.evaluation import Comparison
 
-START, END = "<!-- results: written by scripts/results.py -->", "<!-- end of results -->"
-START_PUBLISHED = "<!-- results on published data: written by scripts/results.py -->"
+MARKER = "<!-- results"
+START, END = f"{MARKER}: written by scripts/results.py -->", "<!-- end of results -->"
+START_PUBLISHED = f"{MARKER} on published data: written by scripts/results.py -->"
 Compared = dict[tuple[str, str], tuple[str, Comparison]]
 """By agent and shift the task, and how both arms did."""
 
@@ -128,9 +129,10 @@ def put(document: Path, table: str, check: bool, start: str = START) -> None:
     """
     text = document.read_text()
     before, found, rest = text.partition(start)
-    if not found or END not in rest:
+    old, ended, after = rest.partition(END)
+    if not found or not ended or MARKER in old:  # the end that was found would be that of a later table
         raise cli.BadInput(f"{document} has no markers {start} and {END}")
-    fresh = f"{before}{start}\n{table}\n{END}{rest.split(END, 1)[1]}"
+    fresh = f"{before}{start}\n{table}\n{END}{after}"
     if not check:
         cli.write_text(document, fresh)
     elif fresh != text:

@@ -122,7 +122,7 @@ def format_screening(rows: list[dict[str, Any]]) -> str:
         return sum(found[(candidate, *cell)]["difference"]["mean"] for cell in cells) / len(cells)
 
     frozen = [f"{found[(next(iter(candidates)), *cell)]['frozen']['mean']:.0f}" for cell in cells]
-    lines = ["| adapted - frozen | " + " | ".join(f"{c}, {s}" for c, s in cells) + " | mean |"]
+    lines = ["| adapted - frozen | " + " | ".join(f"{Path(c).name}, {s}" for c, s in cells) + " | mean |"]
     lines += ["|---" * (len(cells) + 2) + "|", "| *frozen return* | " + " | ".join(frozen) + " | |"]
     for candidate in sorted(candidates, key=mean, reverse=True):
         texts = [Interval(**found[(candidate, *cell)]["difference"]).format("+") for cell in cells]

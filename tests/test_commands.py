@@ -409,3 +409,19 @@ def test_the_tables_in_the_documents_say_what_the_files_say():
     result = call(f"results.py --check {' '.join(files)}", ROOT)
     assert files
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("lost", ["<!-- results: written by scripts/results.py -->", "<!-- end of results -->"])
+def test_a_document_that_lost_a_marker_stays_as_it_is(tmp_path, lost):
+    (tmp_path / "docs").mkdir()
+    for name in ("README.md", "docs/results.md"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    # Without this end the next one in the document would be taken for it, and what stands between lost.
+    damaged = (ROOT / "README.md").read_text().replace(lost, "", 1)
+    (tmp_path / "README.md").write_text(damaged)
+    evaluation = ROOT / "pad" / "zoo" / "cartpole_balance" / "evaluation.json"
+    shutil.copy(evaluation, tmp_path / "evaluation.json")
+    result = call("results.py evaluation.json", tmp_path)
+    assert result.returncode == 2
+    assert "README.md has no markers" in result.stderr
+    assert (tmp_path / "README.md").read_text() == damaged
