@@ -113,9 +113,13 @@ class _Phases:
         # A shift may reach beyond the image, where no window looks.
         below = max(0, int(self.row.max()) + self.height - images.shape[2])
         right = max(0, int(self.column.max()) + self.width - images.shape[3])
-        padded = F.pad(images, (0, right, 0, below))
-        views = padded.unfold(2, self.height, 1).unfold(3, self.width, 1)
-        return views[self.image, :, self.row, self.column]
+        padded = F.pad(images, (0, right, 0, below)) if below or right else images
+        places = zip(self.image.tolist(), self.row.tolist(), self.column.tolist(), strict=True)
+        # Slices keep the memory format of the images, which an index of them would lose.
+        return torch.cat([
+            padded[image : image + 1, :, row : row + self.height, column : column + self.width]
+            for image, row, column in places
+        ])  # fmt: skip
 
     def cut(self, features: Tensor, windows: Windows, stride: int) -> Tensor:
         """Each window's part of the feature maps."""

@@ -138,10 +138,7 @@ class Model(ABC):
             ValueError: when its pixels have another shape or dtype than declared.
         """
         device = self.device
-        pictures = tuple(
-            torch.tensor(np.ascontiguousarray(camera.channels_first(camera.checked(obs))), device=device)
-            for camera in self.cameras
-        )
+        pictures = tuple(_as_picture(camera.channels_first(camera.checked(obs))).to(device) for camera in self.cameras)
         return Seen(pictures, self.rest(obs))
 
     def rest(self, obs: Observation) -> dict[str, Any]:
@@ -165,6 +162,11 @@ class Model(ABC):
         features, next_features = self.encode(transition.obs), self.encode(transition.next_obs)
         loss = self.loss_between(features, transition.action, next_features).item()
         return loss, self.channels(next_features)
+
+
+def _as_picture(pixels: np.ndarray) -> Tensor:
+    """A copy of pixels (channels, height, width), in memory with channels last, as convolutions read them fastest."""
+    return torch.from_numpy(np.array(pixels.transpose(1, 2, 0), order="C")).permute(2, 0, 1)
 
 
 def _row(features: Tensor) -> np.ndarray:
@@ -241,7 +243,8 @@ class AgentModel(Model):
         """Random crops of picked transitions, every observation under one of its own."""
         used, index = picks.unique(return_inverse=True)
         chosen = [transitions[number] for number in used.tolist()]
-        images = torch.stack([t.obs.pictures[0] for t in chosen] + [t.next_obs.pictures[0] for t in chosen])
+        pictures = [t.obs.pictures[0] for t in chosen] + [t.next_obs.pictures[0] for t in chosen]
+        images = torch.stack([picture.permute(1, 2, 0) for picture in pictures]).permute(0, 3, 1, 2)
         top, left = (self._offsets(extent, 2 * len(picks), config, generator) for extent in images.shape[2:])
         windows = Windows(torch.cat([index, index + len(used)]), top, left, self.agent.config.encoder.crop_size)
         actions = torch.stack([t.action for t in chosen])
