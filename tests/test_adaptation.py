@@ -186,6 +186,12 @@ def test_a_gate_without_calibration_is_refused(agent):
         AdaptivePolicy(agent, gated(COLOR))
 
 
+def test_pictures_lie_in_memory_as_convolutions_read_them(agent, transition):
+    policy = AdaptivePolicy(agent, COLOR)
+    policy.observe(*transition)
+    assert draw(policy).images.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_the_newest_transition_is_always_among_those_learned_from(agent, transition):
     policy = AdaptivePolicy(agent, dataclasses.replace(COLOR, batch_size=1, memory=50))
     obs, _action, next_obs = transition

@@ -94,6 +94,12 @@ def test_the_papers_encoder_gives_the_same_features_in_single_precision():
     assert pixels[0] <= 4 * 101 * 101  # two phases of two images instead of 32 crops
 
 
+def test_shifted_images_lie_in_memory_as_the_images_do():
+    images = torch.rand(2, 3, 12, 12).contiguous(memory_format=torch.channels_last)
+    windows = Windows(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 1, 2, 3]), torch.tensor([0, 0, 1, 2]), 8)
+    assert SharedEncoding.of(images, windows, 2).images.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_phases_that_no_window_uses_are_not_encoded():
     encode, pixels = counted(stack((2, 2), (3, 3)))
     images = torch.randn(1, 3, 24, 24, dtype=torch.float64)
