@@ -250,7 +250,7 @@ class Learner:
         distinct = min(count, self.config.transitions or count)
         picks = torch.randint(len(self._memory), (distinct,), generator=self._generator)
         picks[0] = newest
-        return picks.repeat(-(-count // distinct))[:count]
+        return picks[torch.arange(count) % distinct]
 
     def _fail(self, reason: str) -> None:
         """Drop what was learned: back to the weights in use, or if these are at fault to the trained ones."""
