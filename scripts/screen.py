@@ -3,7 +3,8 @@
     python scripts/screen.py --checkpoints cartpole_swingup walker_walk --output results/screening.json
 
 Every YAML file of configs/adaptation is a candidate, and so are the authors' settings. All meet the
-same episodes. What is found here decides the default; what is reported comes from scripts/results.py.
+same episodes. What is found here decides the default; what is reported comes from scripts/results.py. Ctrl-C keeps
+the agents and shifts that every candidate has met.
 """
 
 import dataclasses
@@ -61,25 +62,41 @@ def main() -> None:
     arms = [make_arm(config, checkpoint, shift, name, candidates[name]) for checkpoint, shift, name in cells]
     check(arms)
     episodes: list[list[Any]] = [[] for _ in arms]
+    interrupted = False
     with progress_bar("screening", config.episodes * len(arms), 0, "episodes") as bar:
-        for index, episode in run_arms(arms, config.workers):
-            episodes[index].append(episode)
-            bar.set_postfix_str(" ".join(cells[index]))
-            bar.update(1)
-    met = dict(zip(cells, episodes, strict=True))
+        try:
+            for index, episode in run_arms(arms, config.workers):
+                episodes[index].append(episode)
+                bar.set_postfix_str(" ".join(cells[index]))
+                bar.update(1)
+        except KeyboardInterrupt:
+            interrupted = True
+    short = {cell[:2] for cell, met in zip(cells, episodes, strict=True) if len(met) < config.episodes}
+    met = {cell: found for cell, found in zip(cells, episodes, strict=True) if cell[:2] not in short}
+    if met:
+        rows = make_rows(met, candidates)
+        record = {"command": f"python {' '.join(sys.argv)}", "hardware": hardware(), "episodes": config.episodes,
+                  "seed": config.seed, "split": "validation", "rows": rows}  # fmt: skip
+        cli.write_text(config.output, json.dumps(record, indent=1) + "\n")
+        print(format_screening(rows))
+        say(f"wrote {config.output}")
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+def make_rows(
+    met: dict[tuple[str, str, str], list[Any]], candidates: dict[str, AdaptationConfig | None]
+) -> list[dict[str, Any]]:
+    """Of the episodes of each agent, shift and candidate: how it differed from frozen."""
     rows = []
-    for checkpoint, shift, name in cells:
+    for (checkpoint, shift, name), episodes in met.items():
         if name == "frozen":
             continue
-        comparison = compare(met[checkpoint, shift, "frozen"], met[checkpoint, shift, name])
+        comparison = compare(met[checkpoint, shift, "frozen"], episodes)
         adaptation = settings.to_dict(candidates[name]) if name != MATCHED else {}
         rows.append({"checkpoint": checkpoint, "shift": shift, "candidate": name, "settings": adaptation,
                      **dataclasses.asdict(comparison)})  # fmt: skip
-    record = {"command": f"python {' '.join(sys.argv)}", "hardware": hardware(), "episodes": config.episodes,
-              "seed": config.seed, "split": "validation", "rows": rows}  # fmt: skip
-    cli.write_text(config.output, json.dumps(record, indent=1) + "\n")
-    print(format_screening(rows))
-    say(f"wrote {config.output}")
+    return rows
 
 
 def check(arms: list[Arm]) -> None:

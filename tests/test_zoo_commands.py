@@ -155,6 +155,31 @@ def test_settings_are_screened_beside_controls_on_the_same_episodes(folder):
     assert "matched_colors" not in without.stdout
 
 
+def test_an_interrupted_screening_keeps_the_shifts_that_all_candidates_met(folder, monkeypatch):
+    import screen
+
+    def interrupted(arms, workers):
+        played = screen_arms(arms, workers)
+        for _ in range(5):  # all three of the first shift, two of the second
+            yield next(played)
+        raise KeyboardInterrupt
+
+    screen_arms = screen.run_arms
+    monkeypatch.setattr(screen, "run_arms", interrupted)
+    (folder / "one").mkdir()
+    (folder / "one" / "color.yaml").write_text(
+        "guards: {gate: null, gate_features: null, trial: null, action_jump: null}"
+    )
+    command = (
+        "screen.py --checkpoints tiny --candidates one --shift none color_hard --episodes 1 --no-paper --workers 1"
+    )
+    result = call(f"{command} --output interrupted.json", folder)
+    assert result.returncode == 130
+    rows = json.loads((folder / "interrupted.json").read_text())["rows"]
+    assert {row["shift"] for row in rows} == {"none"}
+    assert {row["candidate"] for row in rows} == {"matched_colors", "color"}
+
+
 def test_a_run_that_cannot_be_made_leaves_no_folder_and_one_with_pictures_is_resumed(folder):
     overlaid = TINY.replace(
         "batch_size: 4}", "batch_size: 4, augmentations: [random_overlay]}\n  overlay_pictures: pictures"
