@@ -69,7 +69,7 @@ def main() -> None:
         put(Path("README.md"), make_summary(evaluations), "--check" in arguments)
         both = f"{compare_with_published(default_cells(evaluations))}\n\n{make_table(evaluations)}"
         put(Path("docs/results.md"), both, "--check" in arguments)
-    agents = [path.parent for path in paths if path.is_file() and path.resolve().parents[1] == ZOO.resolve()]
+    agents = [path.parent for path in paths if path.is_file() and path.resolve().parent.parent == ZOO.resolve()]
     if agents:
         put(Path("docs/training.md"), format_training(agents), "--check" in arguments)
     screened = [record for record in records if "candidate" in record.get("rows", [{}])[0]]
