@@ -195,6 +195,30 @@ def test_adaptation_lowers_the_loss_whatever_the_pixels_are_like(name, config):
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 
+class Viewing(nn.Module):
+    """Flattens by view, as many networks do, which only memory in the usual order allows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution, self.shades = nn.Conv2d(3, 4, 3, 2), nn.Linear(3 * 16 * 20, 4)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        count = len(pictures)
+        return torch.cat([self.convolution(pictures).view(count, -1), self.shades(pictures.view(count, -1))], 1)
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+@pytest.mark.parametrize("config", [COLOR, DETAIL, CONVOLUTIONS])
+def test_an_encoder_that_flattens_by_view_acts_and_adapts(name, config):
+    policy = TorchPolicy(Viewing(), lambda features, _: features[0, :2].numpy(), CAMERAS[name], BOX)
+    adapting = AdaptivePolicy(policy, config)
+    for seed in range(3):
+        obs, next_obs = picture(CAMERAS[name], seed), picture(CAMERAS[name], seed + 1)
+        adapting.act(obs)
+        assert adapting.observe(obs, np.array([0.5, 3.0], np.float32), next_obs)["updates"] == 1
+
+
 def test_two_cameras_and_proprioception_act_as_the_users_network_and_adapt():
     policy, encoder = make_dictionary()
     obs, next_obs = dictionary(0), dictionary(1)

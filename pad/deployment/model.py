@@ -138,8 +138,12 @@ class Model(ABC):
             ValueError: when its pixels have another shape or dtype than declared.
         """
         device = self.device
-        pictures = tuple(_as_picture(camera.channels_first(camera.checked(obs))).to(device) for camera in self.cameras)
+        pictures = tuple(self.picture(camera.channels_first(camera.checked(obs))).to(device) for camera in self.cameras)
         return Seen(pictures, self.rest(obs))
+
+    def picture(self, pixels: np.ndarray) -> Tensor:
+        """A copy of pixels (channels, height, width)."""
+        return torch.from_numpy(np.array(pixels, order="C"))
 
     def rest(self, obs: Observation) -> dict[str, Any]:
         """The entries of an observation that are no pixels; none of what is no observation of several entries."""
@@ -162,11 +166,6 @@ class Model(ABC):
         features, next_features = self.encode(transition.obs), self.encode(transition.next_obs)
         loss = self.loss_between(features, transition.action, next_features).item()
         return loss, self.channels(next_features)
-
-
-def _as_picture(pixels: np.ndarray) -> Tensor:
-    """A copy of pixels (channels, height, width), in memory with channels last, as convolutions read them fastest."""
-    return torch.from_numpy(np.array(pixels.transpose(1, 2, 0), order="C")).permute(2, 0, 1)
 
 
 def _row(features: Tensor) -> np.ndarray:
@@ -218,6 +217,10 @@ class AgentModel(Model):
         if array.shape != (self.agent.action_size,):
             raise ValueError(f"action must have shape {(self.agent.action_size,)}, got {array.shape}")
         return torch.tensor(array, device=self.device)
+
+    def picture(self, pixels: np.ndarray) -> Tensor:
+        # With channels last in memory, as its convolutions read them.
+        return super().picture(pixels.transpose(1, 2, 0)).permute(2, 0, 1)
 
     def encode(self, seen: Seen) -> Tensor:
         pictures = self.filtered(seen.pictures[0][None])

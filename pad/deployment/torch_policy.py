@@ -192,7 +192,8 @@ class TorchPolicy(Model):
         for index, (camera, picture, color) in enumerate(zip(self.cameras, pictures, colors, strict=True)):
             low, high = self._input_range or (camera.low, camera.high)
             unit = self.filtered((picture.float() - camera.low) / (camera.high - camera.low), index)
-            shown[camera.key] = low + (high - low) * color(unit)
+            # In the usual order in memory, since many networks flatten by view.
+            shown[camera.key] = (low + (high - low) * color(unit)).contiguous()
         return self.encoder(shown if len(shown) > 1 else next(iter(shown.values())))
 
     def encode(self, seen: Seen) -> Tensor:
