@@ -2,10 +2,13 @@
 
 import dataclasses
 import difflib
+import functools
 import json
 import os
 import re
+import types
 import typing
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +56,46 @@ def from_dict(kind: type[T], values: Any, where: str = "") -> T:
         name = ".".join([where, *map(str, problem["loc"])]).strip(".")
         message = problem["msg"].removeprefix("Value error, ")
         raise ValueError(f"{name}: {message}, got {problem['input']!r}" if name else message) from None
+
+
+def check_choices(config: Any) -> None:
+    """That every field of a dataclass that names one of some choices, or several of them, does.
+
+    For `__post_init__`: what comes from YAML is checked by `from_dict`, what is made in Python by nobody else.
+
+    Raises:
+        ValueError: when one does not, naming the value and the choices.
+    """
+    kind: Any = type(config)
+    for name, (choices, several) in _fields_with_choices(kind).items():
+        value = getattr(config, name)
+        named = value if several and isinstance(value, (tuple, list)) else [value]
+        if (several and isinstance(value, str)) or any(one not in choices for one in named):
+            what = "a tuple of some of" if several else "one of"
+            raise ValueError(f"{name} must be {what} {', '.join(map(str, choices))}, got {value!r}")
+
+
+@functools.cache
+def _fields_with_choices(kind: Hashable) -> dict[str, tuple[tuple[Any, ...], bool]]:
+    """Of each field that is one of some literals, or a tuple of them: these, and whether it is a tuple."""
+    fields = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        several = typing.get_origin(hint) is tuple
+        if choices := _literals(typing.get_args(hint)[0] if several else hint):
+            fields[name] = choices, several
+    return fields
+
+
+def _literals(hint: Any) -> tuple[Any, ...]:
+    """The values that a hint allows; none where it allows more than literals."""
+    if hint is type(None):
+        return (None,)
+    if typing.get_origin(hint) is typing.Literal:
+        return typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        parts = [_literals(part) for part in typing.get_args(hint)]
+        return tuple(value for part in parts for value in part) if all(parts) else ()
+    return ()
 
 
 def _check_keys(kind: Any, values: Any, where: str) -> None:

@@ -1,5 +1,6 @@
 """What the tests share. Shapes of `pad`'s tensor functions are checked while they run."""
 
+import copy
 import os
 
 os.environ.setdefault("WANDB_MODE", "disabled")
@@ -30,6 +31,13 @@ def make_agent(seed: int = 0, config: AgentConfig = SMALL, critic: bool = True) 
     """A small agent for the gradient-image environment."""
     torch.manual_seed(seed)
     return Agent((9, 24, 24), 2, config, critic=critic)
+
+
+def with_fields(config, **fields):
+    """Settings with values that their types do not allow: as Python makes them where nothing checks types."""
+    other = copy.copy(config)
+    vars(other).update(fields)
+    return other
 
 
 def inverse_dynamics_loss_on(agent: Agent, batch: Batch) -> torch.Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import plain
 import pytest
 import torch
-from conftest import SMALL, inverse_dynamics_loss_on, make_agent
+from conftest import SMALL, inverse_dynamics_loss_on, make_agent, with_fields
 
 from pad.deployment import (
     ADAPTATIONS,
@@ -350,6 +350,21 @@ def test_an_agent_without_a_head_cannot_adapt():
 def test_settings_that_make_no_sense_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(COLOR, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"moves": "colour"}, "moves must be one of color, .*got 'colour'"),
+        ({"optimizer": "adamw"}, "optimizer must be one of adam, sgd, got 'adamw'"),
+        ({"reset": "always"}, "reset must be one of episode, never, got 'always'"),
+        ({"objectives": "rotation"}, "objectives must be a tuple of some of .*got 'rotation'"),
+        ({"objectives": ("rotations",)}, r"objectives must be a tuple .*got \('rotations',\)"),
+    ],
+)
+def test_what_is_misspelt_is_said_with_the_choices(change, message):
+    with pytest.raises(ValueError, match=message):
+        with_fields(COLOR, **change).__post_init__()
 
 
 def test_more_layers_than_there_are_cannot_move(agent):

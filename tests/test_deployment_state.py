@@ -161,7 +161,7 @@ def test_values_that_are_not_numbers_are_refused(agent, transition, path):
 
 def test_the_state_of_another_policy_is_refused(agent, transition, path):
     learned(agent, transition).save(path)
-    with pytest.raises(ValueError, match="other trained weights than this policy's"):
+    with pytest.raises(ValueError, match="the state moves .*color_matrix.*, this policy .*convolutions"):
         AdaptivePolicy(agent, AdaptationConfig(moves="convolutions", guards=NO_GUARDS)).load(path)
     learned(agent, transition, AdaptationConfig(moves="convolutions", guards=NO_GUARDS)).save(path)
     with pytest.raises(ValueError, match="other trained weights than this policy's"):

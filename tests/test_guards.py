@@ -345,6 +345,33 @@ def test_an_observation_is_judged_once_however_often_it_is_shown(agent):
     assert policy.counts == {"frames_constant": 1}
 
 
+def test_a_lost_frame_is_counted_once_and_a_black_one_each_time_it_arrives(agent):
+    policy = AdaptivePolicy(agent, guarded(frames=True))
+    action, black = np.zeros(2, np.float32), np.zeros((9, 24, 24), np.uint8)
+    policy.act(scene())
+    policy.observe(scene(), action, None)
+    policy.act(None)
+    policy.observe(None, action, black)
+    policy.act(black)
+    policy.observe(black, action, black.copy())
+    policy.act(black)
+    assert policy.counts == {"frames_type": 1, "frames_constant": 2}
+
+
+@pytest.mark.parametrize("observes", [True, False])
+def test_a_picture_that_has_changed_and_stands_still_is_taken_for_what_it_is(agent, observes):
+    policy, frozen = AdaptivePolicy(agent, guarded(frames=True)), FrozenPolicy(agent)
+    still, obs = scene(seed=5), scene()
+    action = policy.act(obs)
+    for _ in range(3):
+        if observes:
+            policy.observe(obs, action, still)
+        obs, action = still, policy.act(still)
+    assert policy.counts["frames_sudden"] == 1
+    assert policy.report()["blind_decisions"] == 0
+    assert (action == frozen.act(still)).all()
+
+
 @pytest.mark.parametrize("wrong", [None, np.zeros((9, 20, 24), np.uint8), scene().astype(np.float32)])
 def test_what_a_programmer_did_wrong_is_an_error_from_the_first_observation_on(agent, wrong):
     policy = AdaptivePolicy(agent, guarded(frames=True))

@@ -146,7 +146,7 @@ def test_finetuning_stops_at_discrete_actions_that_differ_too_often():
 def test_a_saved_head_is_loaded_into_a_fresh_policy_which_deploys_as_before(tmp_path, fitted, episodes):
     policy, _ = fitted
     save_head(tmp_path / "head", policy)
-    fresh = make_policy(seed=1)
+    fresh = make_policy()
     loaded = load_head(tmp_path / "head", fresh)
     assert loaded.calibration == policy.calibration
     assert fresh.calibration is None
@@ -179,6 +179,8 @@ def spoil(folder: Path, how: str) -> None:
         config.write_text("format: 1")
     elif how == "newer":
         config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "head": 99}))
+    elif how == "another encoder":
+        save_head(folder, make_policy(seed=1))
     elif how == "calibration":
         config.write_text(yaml.safe_dump({"head": 1, "calibration": {"mean_loss": "low"}}))
     else:
@@ -190,7 +192,18 @@ def spoil(folder: Path, how: str) -> None:
 
 @pytest.mark.parametrize(
     "how",
-    ["cut", "empty", "missing", "no YAML", "foreign", "newer", "calibration", "another policy", "not a number"],
+    [
+        "cut",
+        "empty",
+        "missing",
+        "no YAML",
+        "foreign",
+        "newer",
+        "calibration",
+        "another policy",
+        "another encoder",
+        "not a number",
+    ],
 )
 def test_a_head_that_cannot_be_used_is_named_with_the_reason(tmp_path, how):
     save_head(tmp_path / "head", make_policy())
@@ -205,11 +218,67 @@ def test_a_head_that_is_not_there_is_said_to_be_missing(tmp_path):
         load_head(tmp_path / "head", make_policy())
 
 
-def test_a_head_never_takes_the_place_of_a_folder_of_other_things(tmp_path):
-    (tmp_path / "thesis.tex").write_text("all of it")
-    with pytest.raises(FileExistsError, match="holds no head"):
-        save_head(tmp_path, make_policy())
-    assert (tmp_path / "thesis.tex").read_text() == "all of it"
+@pytest.mark.parametrize("beside", [None, "config.yaml of another project", "a head"])
+def test_a_head_never_takes_the_place_of_a_folder_of_other_things(tmp_path, beside):
+    folder = tmp_path / "mine"
+    if beside == "a head":
+        save_head(folder, make_policy())
+    folder.mkdir(exist_ok=True)
+    (folder / "thesis.tex").write_text("all of it")
+    if beside == "config.yaml of another project":
+        (folder / "config.yaml").write_text("lr: 1")
+    with pytest.raises(FileExistsError, match="holds no head, or other things beside it"):
+        save_head(folder, make_policy())
+    assert (folder / "thesis.tex").read_text() == "all of it"
+
+
+def test_a_head_takes_the_place_of_an_older_one(tmp_path):
+    for seed in range(2):
+        save_head(tmp_path / "head", make_policy(seed))
+    load_head(tmp_path / "head", make_policy(1))
+
+
+class TwoNames(nn.Module):
+    """Computes in bfloat16, and has a layer under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(9, 4, 5, 4)
+        self.again = self.first
+        self.to(torch.bfloat16)
+
+    def forward(self, pictures):
+        return self.again(pictures.to(torch.bfloat16))
+
+
+def test_an_encoder_in_half_precision_with_a_layer_of_two_names_gets_a_head_that_is_kept(tmp_path, episodes):
+    torch.manual_seed(0)
+    head = nn.Linear(4 * 25, 2)
+    act = lambda features, _: head(features.float().flatten(1))[0].numpy().clip(-1, 1)  # noqa: E731
+    make = lambda: TorchPolicy(TwoNames(), act, Camera((9, 24, 24)), gym.spaces.Box(-1, 1, (2,)))  # noqa: E731
+    torch.manual_seed(1)
+    policy = make()
+    fit_head(policy, episodes[:4], dataclasses.replace(QUICK, updates=2))
+    save_head(tmp_path / "head", policy)
+    torch.manual_seed(1)
+    adapting = AdaptivePolicy(load_head(tmp_path / "head", make()))
+    for step in episodes[0].transitions():
+        adapting.observe(*step)
+    adapting.save(tmp_path / "state")
+
+
+@pytest.mark.parametrize(
+    ("high", "message"),
+    [
+        (100_000.0, r"of one colour each: are their values from 0 \(black\) to 100000"),
+        (1.0, r"pixels from \d+ to \d+, declared are 0 \(black\) to 1 \(white\)"),
+    ],
+)
+def test_pictures_of_another_range_than_declared_get_no_head(episodes, high, message):
+    policy = make_policy()
+    policy.cameras = (dataclasses.replace(policy.cameras[0], high=high),)
+    with pytest.raises(ValueError, match=message):
+        fit_head(policy, episodes[:4], QUICK)
 
 
 def test_episodes_of_another_policy_are_refused(episodes):

@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import with_fields
 
 from pad import settings
 from pad.agent import AgentConfig
 from pad.deployment import AdaptationConfig
+from pad.encoder import EncoderConfig
 from pad.training import TrainingConfig
 
 
@@ -57,6 +59,15 @@ def test_what_is_wrong_with_a_file_is_said_with_its_path(text, message, tmp_path
         settings.read_yaml(AgentConfig, path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_is_misspelt_in_python_is_said_with_the_choices():
+    with pytest.raises(ValueError, match="heads must be a tuple of some of rotation, .*got .'rotations'"):
+        with_fields(AgentConfig(), heads=("rotations",)).__post_init__()
+    with pytest.raises(ValueError, match="initialization must be one of delta, orthogonal, got 'detla'"):
+        with_fields(EncoderConfig(), initialization="detla").__post_init__()
+    with pytest.raises(ValueError, match="recipe must be one of sac, clone, got 'cloning'"):
+        with_fields(TrainingConfig(), recipe="cloning").__post_init__()
 
 
 def test_a_missing_file_is_named(tmp_path):

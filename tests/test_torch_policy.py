@@ -1,10 +1,12 @@
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from conftest import with_fields
 from torch import nn
 
 from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, Camera, FrozenPolicy, GuardConfig
@@ -383,6 +385,7 @@ class NoBatch(nn.Conv2d):
     ("change", "error", "message"),
     [
         ({"encoder": nn.Flatten()}, TypeError, "with parameters, got Flatten"),
+        ({"encoder": torch.jit.script(nn.Conv2d(3, 4, 3))}, TypeError, "plain torch.nn.Module, got one with scripted"),
         ({"encoder": nn.Conv2d(9, 4, 3)}, ValueError, r"does not take pictures of \[\(2, 3, 16, 20\)\]: .*9 channels"),
         ({"encoder": NoBatch(3, 4, 3)}, ValueError, r"must give a tensor .* got \(4, 14, 18\)"),
         ({"cameras": []}, ValueError, "several cameras need a key each"),
@@ -410,11 +413,30 @@ def test_wrong_declarations_are_refused_with_what_is_wrong(change, error, messag
         ({"shape": (4, 16, 20)}, "does not hold whole frames of 3"),
         ({"low": 1.0, "high": 1.0}, "high must exceed low"),
         ({"high": float("inf")}, "both be finite"),
+        ({"dtype": "float32"}, "high must be declared for float32 pixels"),
+        ({"dtype": "flaot32"}, "dtype must be one of numbers.*got 'flaot32'"),
+        ({"dtype": "str"}, "dtype must be one of numbers.*got 'str'"),
+        ({"frame_channels": 0}, "does not hold whole frames of 0"),
+        ({"frame_channels": -1}, "does not hold whole frames of -1"),
     ],
 )
 def test_a_camera_that_cannot_be_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Camera(**{"shape": (3, 16, 20), **change})
+
+
+def test_a_shape_may_come_as_a_list():
+    camera = with_fields(Camera((3, 16, 20)), shape=[3, 16, 20])
+    camera.__post_init__()
+    assert camera.fault(np.zeros((3, 16, 20), np.uint8)) is None
+
+
+@pytest.mark.parametrize("guards", [NO_GUARDS, dataclasses.replace(NO_GUARDS, frames=True)])
+def test_a_first_observation_of_another_range_than_declared_is_refused(guards):
+    policy, _ = make(CAMERAS["CHW_float"])
+    obs = 255 * picture(CAMERAS["CHW_float"], 0)
+    with pytest.raises(ValueError, match=r"pixels from 0.\d+ to 254.*declared are 0 \(black\) to 1 \(white\)"):
+        AdaptivePolicy(policy, dataclasses.replace(COLOR, guards=guards)).act(obs)
 
 
 @pytest.mark.parametrize(
@@ -463,3 +485,82 @@ def test_affine_needs_something_to_move():
     policy = TorchPolicy(encoder, lambda features, _: features, CAMERAS["CHW_uint8"], BOX)
     with pytest.raises(ValueError, match="neither biases nor normalisation that could move"):
         AdaptivePolicy(policy, dataclasses.replace(CONVOLUTIONS, moves="affine"))
+
+
+class Scaled(nn.Module):
+    """A parameter at the root, and layers below it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.a, self.b = nn.Conv2d(3, 4, 3, 2), nn.Conv2d(4, 4, 3)
+
+    def forward(self, pictures):
+        return self.scale * self.b(self.a(pictures))
+
+
+@pytest.mark.parametrize(
+    ("layers", "names"),
+    [
+        (1, {"encoder.scale"}),
+        (2, {"encoder.scale", "encoder.a.weight", "encoder.a.bias"}),
+        (3, {"encoder.scale", "encoder.a.weight", "encoder.a.bias", "encoder.b.weight", "encoder.b.bias"}),
+    ],
+)
+def test_as_many_layers_move_as_are_asked_for_wherever_weights_are(layers, names):
+    policy = TorchPolicy(Scaled(), lambda *_: np.zeros(2), Camera((3, 16, 20)), BOX)
+    assert set(policy.moving(dataclasses.replace(CONVOLUTIONS, layers=layers))) == names
+
+
+def test_an_action_in_other_units_is_refused_and_one_beyond_a_bound_is_held_there():
+    policy, _ = make()
+    with pytest.raises(ValueError, match=r"action must be within Box.*got \[ ?50. -80.\]"):
+        policy.action(np.array([50.0, -80.0]))
+    assert policy.action(np.array([2.1, -1.0])).tolist() == [1, -1]
+    assert not policy.action(np.array([np.inf, 0.0])).isfinite().all()
+
+
+def test_an_action_that_is_held_by_the_loop_is_not_written_to_by_a_trial():
+    buffer = np.zeros(2, np.float32)
+
+    def act(features, _):
+        buffer[:] = features.detach().flatten()[:2].numpy()
+        return buffer
+
+    policy = TorchPolicy(Network().encoder, act, Camera((3, 16, 20)), BOX)
+    first = AdaptivePolicy(policy, COLOR).act(picture(policy.cameras[0], 0))
+    before = first.copy()
+    AdaptivePolicy(policy, COLOR).act(picture(policy.cameras[0], 1))
+    assert (first == before).all()
+
+
+def test_other_entries_are_the_newest_whatever_became_of_the_pictures():
+    seen = []
+
+    def act(_, rest):
+        seen.append({name: float(value) for name, value in rest.items()})
+        return np.zeros(2, np.float32)
+
+    camera = Camera((3, 16, 20), "view")
+    config = dataclasses.replace(COLOR, guards=dataclasses.replace(NO_GUARDS, frames=True))
+    policy = AdaptivePolicy(TorchPolicy(Network().encoder, act, camera, BOX), config)
+    policy.act({"view": picture(camera, 0), "joint": 1.0, "speed": 2.0})
+    policy.act({"view": None, "joint": 3.0})
+    policy.reset()
+    policy.act({"view": None, "joint": 7.0})
+    policy.act(None)
+    one, two = {"joint": 1.0, "speed": 2.0}, {"joint": 3.0, "speed": 2.0}
+    assert seen == [one, two, {"joint": 7.0, "speed": 2.0}, {"joint": 7.0, "speed": 2.0}]
+
+
+def test_an_observation_of_any_mapping_is_judged_once():
+    camera = Camera((3, 16, 20), "view")
+    config = dataclasses.replace(COLOR, guards=dataclasses.replace(NO_GUARDS, frames=True))
+    policy = AdaptivePolicy(TorchPolicy(Network().encoder, lambda *_: np.zeros(2), camera, BOX), config)
+    good, other = (MappingProxyType({"view": picture(camera, seed), "joint": [1.0, 2.0]}) for seed in range(2))
+    black = MappingProxyType({"view": np.zeros((3, 16, 20), np.uint8), "joint": [1.0, 2.0]})
+    policy.act(good)
+    policy.observe(good, np.zeros(2, np.float32), black)
+    policy.act(black)
+    policy.observe(black, np.zeros(2, np.float32), other)
+    assert policy.counts["frames_constant"] == 1

@@ -24,19 +24,29 @@ class Camera:
     dtype: str = "uint8"
     low: float = 0.0
     """Value of black."""
-    high: float = 255.0
-    """Value of white."""
+    high: float = math.nan
+    """Value of white. Default: 255 for uint8; of other numbers it must be declared."""
     frame_channels: int = 3
     """Channels of a single frame."""
 
     def __post_init__(self) -> None:
         if self.layout not in ("CHW", "HWC") or len(self.shape) != 3:
             raise ValueError(f"a camera has layout CHW or HWC and three sizes, got {self.layout!r} and {self.shape}")
-        if self.channels % self.frame_channels or min(self.shape) < 1:
+        object.__setattr__(self, "shape", tuple(self.shape))
+        if self.frame_channels < 1 or self.channels % self.frame_channels or min(self.shape) < 1:
             raise ValueError(f"{self.layout} shape {self.shape} does not hold whole frames of {self.frame_channels}")
+        try:
+            kind = np.dtype(self.dtype)
+        except TypeError:
+            kind = np.dtype(object)
+        if kind.kind not in "uif":
+            raise ValueError(f"dtype must be one of numbers, as uint8 or float32, got {self.dtype!r}")
+        if math.isnan(self.high):
+            if kind != np.uint8:
+                raise ValueError(f"high must be declared for {self.dtype} pixels: which value is white, 1.0 or 255.0?")
+            object.__setattr__(self, "high", 255.0)
         if not (self.high > self.low and math.isfinite(self.high - self.low)):
             raise ValueError(f"high must exceed low and both be finite, got {self.high} and {self.low}")
-        np.dtype(self.dtype)
 
     @property
     def channels(self) -> int:
@@ -84,6 +94,23 @@ class Camera:
         if fault == "type":
             raise TypeError(f"{name} must be a numpy array, got {type(pixels).__name__}")
         raise ValueError(f"{name} must be {self.dtype} {self.shape}, got {pixels.dtype} {pixels.shape}")
+
+    def check_range(self, pixels: np.ndarray) -> None:
+        """That finite pixels are between black and white, give or take half of the range (noise, interpolation).
+
+        Raises:
+            ValueError: when they are not, as 0 to 255 where 0 to 1 was declared.
+        """
+        finite = pixels[np.isfinite(pixels)]
+        if not finite.size:
+            return
+        least, most, slack = float(finite.min()), float(finite.max()), (self.high - self.low) / 2
+        if least < self.low - slack or most > self.high + slack:
+            name = "observation" if self.key is None else f"observation {self.key!r}"
+            raise ValueError(
+                f"{name} has pixels from {least:.4g} to {most:.4g}, declared are {self.low:g} (black) to {self.high:g} "
+                "(white)"
+            )
 
     def channels_first(self, pixels: np.ndarray) -> np.ndarray:
         """A view with channels before height and width."""

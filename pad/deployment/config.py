@@ -6,6 +6,7 @@ from typing import Literal
 
 from pad.objectives import ObjectiveName
 from pad.precision import Precision
+from pad.settings import check_choices
 
 Moves = Literal["color", "color_and_detail", "affine", "convolutions", "convolutions_and_head"]
 
@@ -91,6 +92,7 @@ class AdaptationConfig:
     guards: GuardConfig = field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("batch_size", "memory", "transitions", "every", "updates"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -17,6 +17,7 @@ from pad import settings
 from pad.agent import Agent
 from pad.checkpoint import replace_folder, sync
 from pad.deployment.config import AdaptationConfig
+from pad.deployment.guards import FrameGuard
 from pad.deployment.model import AgentModel, Model, Transition
 from pad.deployment.recordings import RecordedEpisode
 from pad.deployment.torch_policy import TorchPolicy
@@ -142,6 +143,10 @@ def _split(
     """Transitions to learn from, and episodes that are held out."""
     if len(episodes) < 2:
         raise ValueError(f"at least two episodes are needed, one of them to measure on; got {len(episodes)}")
+    middles = [episode.observations[len(episode) // 2] for episode in episodes]
+    if all(FrameGuard(model.cameras).fault(obs) == "constant" for obs in middles):
+        ranges = ", ".join(f"{camera.low:g} (black) to {camera.high:g} (white)" for camera in model.cameras)
+        raise ValueError(f"the recorded pictures are of one colour each: are their values from {ranges}, as declared?")
     count = min(max(1, round(config.held_out * len(episodes))), len(episodes) - 1)
     learned, held_out = ([_transitions(model, e) for e in part] for part in (episodes[:-count], episodes[-count:]))
     return [transition for episode in learned for transition in episode], held_out
@@ -177,6 +182,8 @@ def calibrate_on(model: Model, episodes: Sequence[Sequence[Transition]]) -> Cali
 
 
 def _transitions(model: Model, episode: RecordedEpisode) -> list[Transition]:
+    for camera in model.cameras:
+        camera.check_range(camera.checked(episode.observations[0]))
     seen = [model.see(obs) for obs in episode.observations]
     return [
         Transition(obs, model.action(action), next_obs)
@@ -268,21 +275,32 @@ def save_head(folder: str | Path, policy: TorchPolicy) -> None:
     """Write what `fit_head` learned, the encoder included: a crash leaves what was there.
 
     Raises:
-        FileExistsError: when the folder is there and holds no head: it would be replaced with all that is in it.
+        FileExistsError: when the folder is there and holds anything but a head: it would be replaced with all in it.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / "config.yaml").is_file():
-        raise FileExistsError(f"{folder} is there already and holds no head")
+    if folder.exists() and not _is_head(folder):
+        raise FileExistsError(f"{folder} is there already and holds no head, or other things beside it")
     fresh = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in policy.network.state_dict().items()}
-    safetensors.torch.save_file(weights, fresh / "model.safetensors")
+    safetensors.torch.save_model(policy.network, str(fresh / "model.safetensors"))
     calibration = None if policy.calibration is None else settings.to_dict(policy.calibration)
-    (fresh / "config.yaml").write_text(yaml.safe_dump({"head": FORMAT, "calibration": calibration}, sort_keys=False))
+    about = {"head": FORMAT, "origin": policy.origin, "calibration": calibration}
+    (fresh / "config.yaml").write_text(yaml.safe_dump(about, sort_keys=False))
     for path in fresh.iterdir():
         sync(path)
     replace_folder(fresh, folder)
+
+
+def _is_head(folder: Path) -> bool:
+    """Whether a folder is what `save_head` wrote, with nothing beside it."""
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} != {"config.yaml", "model.safetensors"}:
+        return False
+    try:
+        about = yaml.safe_load((folder / "config.yaml").read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    return isinstance(about, dict) and "head" in about
 
 
 def load_head(folder: str | Path, policy: TorchPolicy) -> TorchPolicy:
@@ -302,8 +320,10 @@ def load_head(folder: str | Path, policy: TorchPolicy) -> TorchPolicy:
         about = yaml.safe_load((candidate / "config.yaml").read_text())
         if about["head"] > FORMAT:
             raise ValueError(f"it has format {about['head']}, this version reads up to {FORMAT}: update pad")
+        if about.get("origin", policy.origin) != policy.origin:
+            raise ValueError("it was fitted to an encoder with other weights than this policy's")
         loaded = policy.copy()
-        loaded.network.load_state_dict(safetensors.torch.load_file(candidate / "model.safetensors"))
+        safetensors.torch.load_model(loaded.network, candidate / "model.safetensors")
         if not all(bool(value.isfinite().all()) for value in loaded.network.state_dict().values()):
             raise ValueError("it holds NaN or infinite weights")
         if about["calibration"]:

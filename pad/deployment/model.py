@@ -98,7 +98,7 @@ class Model(ABC):
         """An action as the control loop has it, as the head infers it.
 
         Raises:
-            ValueError: when it has another shape than the policy's actions.
+            ValueError: when it has another shape than the policy's actions, or is far out of their range.
         """
 
     def compared(self, action: Any) -> np.ndarray:
@@ -216,7 +216,7 @@ class AgentModel(Model):
         array = np.asarray(action, np.float32)
         if array.shape != (self.agent.action_size,):
             raise ValueError(f"action must have shape {(self.agent.action_size,)}, got {array.shape}")
-        return torch.tensor(array, device=self.device)
+        return torch.tensor(within_bounds(array, action, "[-1, 1]"), device=self.device)
 
     def picture(self, pixels: np.ndarray) -> Tensor:
         # With channels last in memory, as its convolutions read them.
@@ -262,6 +262,18 @@ class AgentModel(Model):
         step = math.prod(encoder.strides) if config.crop_grid == "stride" else 1
         places = (extent - encoder.crop_size) // step + 1
         return step * torch.randint(places, (count,), generator=generator)
+
+
+def within_bounds(scaled: np.ndarray, action: Any, bounds: Any) -> np.ndarray:
+    """An action that is scaled to [-1, 1], held there as the machine holds it; what is not finite stays.
+
+    Raises:
+        ValueError: when it is out of range by more than the range: it is in other units.
+    """
+    finite = np.isfinite(scaled)
+    if (np.abs(scaled[finite]) > 3).any():
+        raise ValueError(f"action must be within {bounds}, got {np.asarray(action)}")
+    return np.where(finite, np.clip(scaled, -1, 1), scaled)
 
 
 def as_model(policy: Agent | Model) -> Model:

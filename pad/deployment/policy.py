@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter, deque
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -128,6 +129,7 @@ class AdaptivePolicy:
     def _begin(self) -> None:
         self._last_valid: Seen | None = None
         self._blind = 0
+        self._acted = False  # since the last transition
         self._known: deque[tuple[Any, Seen | None]] = deque(maxlen=2)
         if self._frames is not None:
             self._frames.reset()
@@ -187,6 +189,7 @@ class AdaptivePolicy:
             ValueError: when it is corrupt, or of another policy.
         """
         state = load_state(Path(path))
+        self._learner.check_state(state)
         if state["origin"] != self._origin:
             raise ValueError(f"{path} was learned from other trained weights than this policy's")
         self.restore(state)
@@ -220,13 +223,19 @@ class AdaptivePolicy:
             ValueError: when that one has another shape or dtype than in training.
         """
         self._take_over()
-        seen = self._admit(obs)
+        # Before a second action without a transition between, nobody has said that it is the same arrival still.
+        seen = self._admit(obs, arrives=self._acted)
+        self._acted = True
         self._blind = 0 if seen is not None else self._blind + 1
         if seen is None and self._last_valid is not None:
-            seen = Seen(self._last_valid.pictures, self._model.rest(obs) or self._last_valid.rest)
+            seen = self._with_rest(self._last_valid, obs)
         if seen is None:  # blind from the episode's first frame on: something must be done
             seen = self._blindly(obs)
         return self._model.act(self._features.of(seen, self._weights), seen)
+
+    def _with_rest(self, seen: Seen, obs: Observation) -> Seen:
+        """Earlier pictures with the newest of the other entries, as far as there are any."""
+        return Seen(seen.pictures, {**seen.rest, **self._model.rest(obs)})
 
     def _blindly(self, obs: Observation) -> Seen:
         try:
@@ -234,6 +243,7 @@ class AdaptivePolicy:
         except (TypeError, ValueError):
             if self._last_ever is None:
                 raise
+            self._last_ever = self._with_rest(self._last_ever, obs)
         return self._last_ever
 
     def observe(self, obs: Observation, action: Any, next_obs: Observation) -> Metrics:
@@ -246,10 +256,11 @@ class AdaptivePolicy:
 
         Raises:
             TypeError, ValueError: when the very first observation is not what was declared, or the action has another
-                shape than the policy's.
+                shape than the policy's or is far out of its range.
         """
         taken = self._model.action(action)
-        seen, next_seen = self._admit(obs), self._admit(next_obs)
+        seen, next_seen = self._admit(obs), self._admit(next_obs, arrives=True)
+        self._acted = False
         metrics: Metrics = {"updates": 0}
         if seen is not None and next_seen is not None:
             if not bool(taken.isfinite().all()):
@@ -288,15 +299,23 @@ class AdaptivePolicy:
                 parameter.data = weight
             self._weights = newest
 
-    def _admit(self, obs: Observation) -> Seen | None:
-        """An observation as tensors; None when no working camera sends it. The same one again is not judged again."""
+    def _admit(self, obs: Observation, arrives: bool = False) -> Seen | None:
+        """An observation as tensors; None when no working camera sends it.
+
+        The same one again is not judged again, but for one that was not valid and now arrives once more: the scene may
+        have become what it looks like.
+        """
         print_ = _fingerprint(obs)
-        for known, seen in self._known:
-            if known is not None and known == print_:
+        for known, seen in reversed(self._known):
+            if known == print_:
+                if arrives and seen is None:
+                    break
                 return seen
         if self._frames is None or self._first:
             for camera in self._model.cameras:  # what a programmer did wrong
-                camera.checked(obs)
+                pixels = camera.checked(obs)
+                if self._first:
+                    camera.check_range(pixels)
         fault = None if self._frames is None else self._frames.fault(obs)
         seen = self._model.see(obs) if fault is None else None
         if fault is not None:
@@ -354,12 +373,16 @@ class MeasuredPolicy:
 
 
 def _fingerprint(obs: Observation) -> Any:
-    """Equal for equal observations; None for what has no bytes to compare."""
+    """Equal for equal observations."""
     if isinstance(obs, np.ndarray):
         return obs.shape, obs.dtype.str, obs.tobytes()
-    if isinstance(obs, dict):
-        return {name: _fingerprint(np.asarray(value)) for name, value in obs.items()}
-    return None
+    if isinstance(obs, Mapping):
+        return {name: _fingerprint(value) for name, value in obs.items()}
+    if isinstance(obs, (list, tuple)):
+        return [_fingerprint(value) for value in obs]
+    if obs is None or isinstance(obs, (bool, int, float, str, bytes, np.generic)):
+        return type(obs), obs
+    return type(obs), id(obs)  # nothing that could be compared
 
 
 def _same(seen: Seen, other: Seen) -> bool:
@@ -377,6 +400,6 @@ def _finite(obs: Observation, model: Model) -> Observation:
     lows = {camera.key: camera.low for camera in model.cameras}
     if isinstance(obs, np.ndarray):
         return clean(obs, model.cameras[0].low)
-    if not isinstance(obs, dict):
+    if not isinstance(obs, Mapping):
         return obs
     return {n: clean(v, lows[n]) if n in lows and isinstance(v, np.ndarray) else v for n, v in obs.items()}

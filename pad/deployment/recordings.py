@@ -1,6 +1,6 @@
 """Episodes on disk: what a policy saw and did in the environment that it was trained in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class RecordedEpisode:
         """As a compressed .npz: `actions`, and `obs` or `obs/<key>` for each entry of an observation."""
         arrays: dict[str, Any] = {"actions": np.array(self.actions), "episode_return": np.array(self.episode_return)}
         first = self.observations[0]
-        if isinstance(first, dict):
+        if isinstance(first, Mapping):
             arrays |= {f"obs/{key}": np.stack([obs[key] for obs in self.observations]) for key in first}
         else:
             arrays["obs"] = np.stack(self.observations)
@@ -131,6 +131,6 @@ def load_episodes(folder: str | Path) -> list[RecordedEpisode]:
 
 
 def _copied(obs: Observation) -> Observation:
-    if isinstance(obs, dict):
+    if isinstance(obs, Mapping):
         return {key: np.array(value) for key, value in obs.items()}
     return np.array(obs)

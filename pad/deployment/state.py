@@ -10,6 +10,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from pad.checkpoint import sync
@@ -100,5 +101,6 @@ def digest(weights: tuple[Tensor, ...]) -> str:
     summed = hashlib.sha256()
     for weight in weights:
         summed.update(str(tuple(weight.shape)).encode())
-        summed.update(weight.detach().cpu().contiguous().numpy().tobytes())
+        # As bytes: numpy knows nothing of bfloat16.
+        summed.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return summed.hexdigest()

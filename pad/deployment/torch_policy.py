@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from pad.augmentations import random_shift
 from pad.deployment.camera import Camera
 from pad.deployment.config import AdaptationConfig
-from pad.deployment.model import Model, Seen, Transition
+from pad.deployment.model import Model, Seen, Transition, within_bounds
+from pad.deployment.state import digest
 from pad.encoder import Projection
 from pad.networks import mlp
 from pad.precision import autocast
@@ -53,7 +54,8 @@ class ActionHead(nn.Module):
 
     def loss(self, features: Tensor, action: Tensor, next_features: Tensor) -> Scalar:
         """Of a batch of transitions; actions as `TorchPolicy.action` gives them."""
-        both = self.projection(torch.cat([features.flatten(1), next_features.flatten(1)]))
+        # Whatever number format the encoder computes in.
+        both = self.projection(torch.cat([features.flatten(1), next_features.flatten(1)]).float())
         inferred = self.head(torch.cat(both.chunk(2), dim=-1))
         if self.discrete:
             return F.cross_entropy(inferred, action)
@@ -73,7 +75,8 @@ class TorchPolicy(Model):
         act: features with a batch dimension of one, and the entries of the observation that are no pixels, to the most
             likely action as the environment takes it: `lambda features, rest: my_head(features)[0].numpy()`. It is
             called without gradients and not copied: leave what it uses in evaluation mode, and do not train it
-            meanwhile.
+            meanwhile. With learning in the background two threads call it, at times at once: give it no memory of
+            its own, no array that it fills again and again included.
         cameras: how the pixels look in an observation. One without a key is the whole observation.
         action_space: bounded Box, or Discrete.
         input_range: what the encoder takes for black and white; None for the observation's own values.
@@ -100,6 +103,8 @@ class TorchPolicy(Model):
             raise ValueError(f"several cameras need a key each, got {keys}")
         if not isinstance(encoder, nn.Module) or next(encoder.parameters(), None) is None:
             raise TypeError(f"encoder must be a torch.nn.Module with parameters, got {type(encoder).__name__}")
+        if any(isinstance(module, torch.jit.ScriptModule) for module in encoder.modules()):
+            raise TypeError("encoder must be a plain torch.nn.Module, got one with scripted or traced parts")
         if padding < 0:
             raise ValueError(f"padding must be at least 0, got {padding}")
         self._act, self._space, self._input_range, self._padding = act, action_space, input_range, padding
@@ -112,6 +117,7 @@ class TorchPolicy(Model):
         device = next(encoder.parameters()).device
         colors = nn.ModuleList(ColorTransform(camera) for camera in self.cameras).to(device)
         self.network: nn.ModuleDict = nn.ModuleDict({"color": colors, "encoder": deepcopy(encoder).eval()})
+        self.origin = digest(tuple(self.network["encoder"].state_dict().values()))
         features = self._dry_run(device)
         self.network["head"] = ActionHead(features, action_space).to(device)
 
@@ -156,7 +162,11 @@ class TorchPolicy(Model):
         layers = len(holders) if config.layers is None else config.layers
         if layers > len(holders):
             raise ValueError(f"layers must be at most {len(holders)} for this policy, got {layers}")
-        prefixes = [f"encoder.{holder}." if holder else "encoder." for holder in holders[:layers]]
+        weights = {
+            f"encoder.{holder}.{name}".replace("..", ".")
+            for holder in holders[:layers]
+            for name, _ in encoder.get_submodule(holder).named_parameters(recurse=False)
+        }
         if config.moves == "affine":
             normalisation = [
                 f"encoder.{n}." for n, module in encoder.named_modules() if isinstance(module, NORMALISATION)
@@ -164,14 +174,14 @@ class TorchPolicy(Model):
             affine = [
                 name
                 for name in named
-                if name.startswith(tuple(prefixes)) and name.endswith(("bias", *(f"{n}weight" for n in normalisation)))
+                if name in weights and name.endswith(("bias", *(f"{n}weight" for n in normalisation)))
             ]
             if not affine:
                 raise ValueError("this policy's encoder has neither biases nor normalisation that could move")
             return {name: named[name] for name in affine}
         if config.moves == "convolutions_and_head":
-            prefixes.append("head.")
-        return {n: p for n, p in named.items() if n.startswith(tuple(prefixes)) and p.is_floating_point()}
+            weights |= {name for name in named if name.startswith("head.")}
+        return {name: p for name, p in named.items() if name in weights and p.is_floating_point()}
 
     def action(self, action: Any) -> Tensor:
         array = np.asarray(action)
@@ -183,7 +193,7 @@ class TorchPolicy(Model):
                 raise ValueError(f"action must be one of {self._space}, got {action}")
             return torch.tensor(index, device=self.device)
         scaled = 2 * (array.astype(np.float32) - self._low) / (self._high - self._low) - 1
-        return torch.tensor(scaled.reshape(-1), device=self.device)
+        return torch.tensor(within_bounds(scaled.reshape(-1), action, self._space), device=self.device)
 
     def _encode(self, pictures: Sequence[Tensor]) -> Tensor:
         shown: dict[str | None, Tensor] = {}
@@ -200,7 +210,9 @@ class TorchPolicy(Model):
         return self._encode([picture[None] for picture in seen.pictures])
 
     def act(self, features: Tensor, seen: Seen) -> Any:
-        return self._act(features, seen.rest)
+        action = self._act(features, seen.rest)
+        # What the control loop holds does not change when a trial calls it too.
+        return action.copy() if isinstance(action, np.ndarray) else action
 
     def compared(self, action: Any) -> np.ndarray:
         taken = self.action(action).cpu()

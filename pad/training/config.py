@@ -9,6 +9,7 @@ from pad.cloning import CloneConfig
 from pad.expert import ExpertConfig
 from pad.precision import Precision
 from pad.sac import SACConfig
+from pad.settings import check_choices
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class TrainingConfig:
     """Least time between two checkpoints."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         for name in ("steps", "batch_size", "self_supervise_every", "evaluations", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
