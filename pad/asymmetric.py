@@ -31,7 +31,8 @@ class AsymmetricSAC:
         self._target = deepcopy(self.critic).requires_grad_(False)
         initial = torch.tensor(config.initial_temperature, device=agent.device)
         self.log_alpha = initial.log().requires_grad_(True)
-        self._target_entropy, self._updates = -float(size), 0
+        self._target_entropy, self._updates = config.target_entropy * size, 0
+        self._supervision_is_due = False
         rate, head = config.learning_rate, agent.inverse_dynamics
         acting = [*agent.encoder.parameters(), *agent.control.parameters(), *agent.actor.parameters()]
         self._optimizers = {
@@ -45,12 +46,14 @@ class AsymmetricSAC:
 
         Args:
             batch: observations are images of the crop's size; `extras` holds `state` and `next_state`.
-            self_supervise: also train inverse dynamics, when the actor's turn is.
+            self_supervise: also train inverse dynamics, at the actor's turn, now or next.
             augmented: the batch's observations under strong augmentation, on which the actor learns as well.
         """
         metrics = self._update_critic(batch)
+        self._supervision_is_due |= self_supervise
         if self._updates % self.config.actor_every == 0:
-            metrics |= self._update_actor(batch, self_supervise, augmented)
+            metrics |= self._update_actor(batch, self._supervision_is_due, augmented)
+            self._supervision_is_due = False
             with torch.no_grad():
                 fast: list[Tensor] = list(self.critic.parameters())
                 torch._foreach_lerp_(list(self._target.parameters()), fast, self.config.critic_tau)
@@ -102,6 +105,7 @@ class AsymmetricSAC:
             "target": self._target.state_dict(),
             "log_alpha": self.log_alpha.detach().clone(),
             "updates": self._updates,
+            "supervision_is_due": self._supervision_is_due,
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
         }
 
@@ -110,6 +114,6 @@ class AsymmetricSAC:
         self._target.load_state_dict(state["target"])
         with torch.no_grad():
             self.log_alpha.copy_(state["log_alpha"])
-        self._updates = state["updates"]
+        self._updates, self._supervision_is_due = state["updates"], state.get("supervision_is_due", False)
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])

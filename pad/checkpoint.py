@@ -4,6 +4,7 @@ A checkpoint is a folder with `model.safetensors` and `config.yaml`, and in a ru
 `train_state.pt`, which holds plain containers and tensors only. Opening one executes nothing.
 """
 
+import io
 import os
 import shutil
 from collections.abc import Mapping
@@ -47,6 +48,9 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint, replacing the one that is there only when the new one is whole.
 
+    Raises:
+        OSError: when the disk does not take it; the one that was there is left, and nothing beside it.
+
     Args:
         train_state: what a run needs to go on.
         model: False leaves the weights out, while there is nothing in them worth deploying.
@@ -66,17 +70,33 @@ def save_checkpoint(
     }
     fresh = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    (fresh / "config.yaml").write_text(_to_yaml(description))
+    files = {"config.yaml": _to_yaml(description).encode()}
     if model:
         weights = {name: value.detach().cpu().contiguous() for name, value in agent.state_dict().items()}
         weights = {name: value.half() for name, value in weights.items()} if half else weights
-        safetensors.torch.save_file(weights, fresh / "model.safetensors")
+        files["model.safetensors"] = safetensors.torch.save(weights)
     if train_state is not None:
-        torch.save(dict(train_state), fresh / "train_state.pt")
-    for path in fresh.iterdir():
-        sync(path)
+        buffer = io.BytesIO()
+        torch.save(dict(train_state), buffer)
+        files["train_state.pt"] = buffer.getvalue()
+    write_folder(fresh, files)
     replace_folder(fresh, folder)
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """A new folder with these files, on the disk; or none, where that does not take them.
+
+    Raises:
+        OSError: when it does not. Writers of libraries raise errors of their own, which say less.
+    """
+    folder.mkdir(parents=True)
+    try:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+            sync(folder / name)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _to_yaml(description: dict[str, Any]) -> str:

@@ -119,11 +119,10 @@ class ReplayBuffer:
             episode, step = self._arrays["episode"], self._arrays["step"]
             age = np.minimum(step[slots], self._frame_stack - 1)
             oldest = (slots - age) % self.capacity
-            successor = (slots + 1) % self.capacity
-            # The newest slot's successor is the oldest or an empty one: told apart by the step.
+            # The newest slot's successor is the oldest, told apart by the step, or none yet: then itself.
+            successor = np.minimum((slots + 1) % self.capacity, self._filled - 1)
             valid = (
-                (successor < self._filled)
-                & (episode[oldest] == episode[slots])
+                (episode[oldest] == episode[slots])
                 & (step[oldest] == step[slots] - age)
                 & (episode[successor] == episode[slots])
                 & (step[successor] == step[slots] + 1)
@@ -195,3 +194,6 @@ class ReplayBuffer:
         self._episode, self._transitions = state["episode"], state["transitions"]
         self._rng.bit_generator.state = state["rng"]
         self._reserve(self._filled)
+        # Of a full ring the oldest slots may have been overwritten by episodes that are now run again.
+        held = self._arrays["episode"][: self._filled]
+        held[held > self._episode] = -1

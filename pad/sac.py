@@ -27,6 +27,8 @@ class SACConfig:
     """Adam step size of the temperature."""
     initial_temperature: float = 0.1
     """Weight of the entropy at first."""
+    target_entropy: float = -1.0
+    """Entropy that the temperature holds the policy at, in nats for each dimension of the action; less is surer."""
     discount: float = 0.99
     """Worth of a reward one decision later."""
     critic_tau: float = 0.01
@@ -66,7 +68,7 @@ class SAC:
         )
         self._precision, self._device = precision, next(networks.parameters()).device
         self.log_alpha = torch.tensor(config.initial_temperature, device=self._device).log().requires_grad_(True)
-        self._target_entropy = -float(action_size)
+        self._target_entropy = config.target_entropy * action_size
         self._updates = 0
         rate, head = config.learning_rate, getattr(networks, "inverse_dynamics", None)
         supervised = [] if head is None else head.parameters()

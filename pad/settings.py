@@ -43,19 +43,39 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(kind: type[T], values: Any, where: str = "") -> T:
-    """A dataclass from plain containers; fields that are absent keep their defaults.
+    """A dataclass from plain containers; fields that are absent keep their defaults, those of an inner dataclass too.
 
     Raises:
         ValueError: for an unknown key, with the nearest known one, and for a value of a wrong type or range.
     """
     _check_keys(kind, values, where)
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(values, default=str), strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(_over_defaults(kind, values), default=str), strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         name = ".".join([where, *map(str, problem["loc"])]).strip(".")
         message = problem["msg"].removeprefix("Value error, ")
         raise ValueError(f"{name}: {message}, got {problem['input']!r}" if name else message) from None
+
+
+def _over_defaults(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Values with what inner dataclasses lack: of the field's own default, which need not be their class's."""
+    filled, hints = dict(values), typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        inner = values.get(field.name)
+        if isinstance(inner, dict) and dataclasses.is_dataclass(hints[field.name]):
+            default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+            of_field = to_dict(default) if dataclasses.is_dataclass(default) else {}
+            filled[field.name] = _merged(of_field, inner)
+    return filled
+
+
+def _merged(default: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(default)
+    for name, value in values.items():
+        inner = default.get(name)
+        merged[name] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def check_choices(config: Any) -> None:

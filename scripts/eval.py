@@ -108,6 +108,8 @@ def read_config(arguments: list[str]) -> EvalConfig:
     name, _ = cli.take_option(arguments, "adaptation")
     adapter = read_adaptation("default" if name is None else name)
     config = cli.parse(EvalConfig, arguments, EvalConfig(adapter=adapter))
+    if not config.adapt and (name is not None or config.adapter != adapter):
+        raise cli.BadInput("--adaptation and the flags that change its settings go with --adapt")
     # Settled once: every worker computes in the same format.
     adapter = dataclasses.replace(
         config.adapter, precision=resolve(config.adapter.precision, cli.check_device(config.device))

@@ -12,12 +12,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Annotated, Any, Literal
 
 import cli
 import tyro
 from episodes import is_as_named, shifts_of
-from zoo import describe, format_returns, shipped
+from zoo import describe, shipped
 
 from pad.checkpoint import find_checkpoint
 from pad.tracking import say
@@ -34,11 +35,16 @@ class ReproduceConfig:
     only: Literal["training", "evaluation"] | None = None
     """training: stop after it. evaluation: that of the agent as it ships."""
     episodes: int | None = None
-    """For each shift and arm. Default: as many as in the agent's own evaluation."""
+    """The first so many, for each shift and arm. Default: as many as in the agent's own evaluation."""
     workers: int | None = None
     """Processes that run episodes. Default: one for each core."""
     folder: Path = Path("runs/reproduced")
     """Where the run and its evaluation go."""
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "workers"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 def main() -> None:
@@ -81,14 +87,25 @@ def evaluation_command(agent: dict[str, Any], checkpoint: str, output: Path, con
 
 
 def call(command: list[str]) -> None:
-    """Another of these scripts, in a process of its own.
+    """Another of these scripts, in a process of its own; an interrupt is handed on, and it has the time to save.
 
     Raises:
         BadInput: when it fails.
         KeyboardInterrupt: when it was interrupted.
     """
     say(f"python scripts/{' '.join(command)}")
-    code = subprocess.run([sys.executable, str(SCRIPTS / command[0]), *command[1:]]).returncode  # noqa: S603
+    # In a session of its own, so that Ctrl-C reaches it once: a second one would end it before it has saved.
+    process = subprocess.Popen([sys.executable, str(SCRIPTS / command[0]), *command[1:]], start_new_session=True)  # noqa: S603
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        try:
+            process.wait()
+        except KeyboardInterrupt:  # who asks twice does not want to wait
+            process.kill()
+            process.wait()
+        raise
     if code == 130:
         raise KeyboardInterrupt
     if code:
@@ -96,10 +113,21 @@ def call(command: list[str]) -> None:
 
 
 def format_both(shipped_cells: dict[str, Any], cells: dict[str, Any]) -> str:
-    """Returns as shipped and as reproduced."""
+    """Returns as shipped and as reproduced, of the same episodes."""
     lines = [f"{'shift':12}{'shipped':>16}{'reproduced':>16}   (frozen > adapted)"]
-    lines += [f"{s:12}{format_returns(shipped_cells[s]):>16}{format_returns(cells[s]):>16}" for s in cells]
+    for shift, cell in cells.items():
+        seeds = cell["frozen"]["seeds"]
+        lines.append(f"{shift:12}{returns_of(shipped_cells[shift], seeds):>16}{returns_of(cell, seeds):>16}")
     return "\n".join(lines)
+
+
+def returns_of(cell: dict[str, Any], seeds: list[int]) -> str:
+    """Mean returns of some of a cell's episodes, frozen and adapted."""
+    means = []
+    for arm in ("frozen", "adapted"):
+        by_seed = dict(zip(cell[arm]["seeds"], cell[arm]["returns"], strict=True))
+        means.append(mean(by_seed[seed] for seed in seeds))
+    return "{:.0f} > {:.0f}".format(*means)
 
 
 if __name__ == "__main__":

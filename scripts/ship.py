@@ -7,13 +7,17 @@ The last argument is the command that made the run, kept for whoever wants to ma
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import cli
 from episodes import hardware
 
-from pad.checkpoint import ZOO, Checkpoint, load_checkpoint, save_checkpoint
+from pad.checkpoint import ZOO, Checkpoint, load_checkpoint, replace_folder, save_checkpoint
 from pad.tracking import say
+
+KEPT = {"config.yaml": "training.yaml", "metrics.jsonl": "metrics.jsonl"}
+"""Files of a run, and their names beside the agent."""
 
 
 def main() -> None:
@@ -23,11 +27,21 @@ def main() -> None:
             raise cli.BadInput(f"ship.py takes a run, a name and a command, got {len(sys.argv) - 1} arguments")
         return
     run, name, command = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    for file in ("checkpoint/config.yaml", *KEPT):
+        if not (run / file).is_file():
+            raise cli.BadInput(f"{run} is no folder of a training run: it has no {file}")
     loaded = load_checkpoint(run)
-    about = {**loaded.about, "command": command, "hardware": hardware()}
-    save_checkpoint(ZOO / name, Checkpoint(loaded.agent, loaded.env, about), half=True)
-    for file in ("metrics.jsonl", "config.yaml"):
-        shutil.copy(run / file, ZOO / name / ("training.yaml" if file == "config.yaml" else file))
+    if loaded.agent.inverse_dynamics is not None and loaded.agent.calibration is None:
+        raise cli.BadInput(f"{run} is not trained to its end: python scripts/train.py --resume {run}")
+    about = {"hardware": hardware(), **loaded.about, "command": command}
+    ZOO.mkdir(exist_ok=True)
+    # The agent that ships under this name goes only when all of the new one is there.
+    with tempfile.TemporaryDirectory(dir=ZOO) as folder:
+        fresh = Path(folder) / name
+        save_checkpoint(fresh, Checkpoint(loaded.agent, loaded.env, about), half=True)
+        for file, kept in KEPT.items():
+            shutil.copy(run / file, fresh / kept)
+        replace_folder(fresh, ZOO / name)
     size = sum(path.stat().st_size for path in (ZOO / name).iterdir())
     say(f"{ZOO / name}: {size / 1e6:.1f} MB")
 

@@ -20,6 +20,7 @@ import torch
 import tyro
 import yaml
 from calibrate import calibration_seeds
+from episodes import hardware
 
 import envs
 from pad import settings
@@ -144,7 +145,7 @@ def start(
     resume: bool,
 ) -> None:
     """Train; an interrupt saves and leaves with a line that says how to go on."""
-    about = {"recipe": config.training.recipe, "seed": config.seed}
+    about = {"recipe": config.training.recipe, "seed": config.seed, "hardware": hardware()}
     checkpoint = Checkpoint(agent, settings.to_dict(config.env), about)
 
     def calibrated() -> None:

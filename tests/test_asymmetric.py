@@ -40,6 +40,13 @@ def test_the_actor_trains_the_encoder_and_the_critic_does_not(privileged):
     assert moved(agent, before) == {"encoder", "control", "actor", "inverse_dynamics"}
 
 
+@pytest.mark.parametrize(("every", "expected"), [(1, 20), (2, 20), (3, 13), (4, 10)])
+def test_self_supervision_waits_for_the_actors_turn_and_is_never_forgotten(privileged, every, expected):
+    sac = AsymmetricSAC(make_agent(critic=False), 4, SACConfig(actor_every=2))
+    made = [sac.update(privileged, self_supervise=number % every == 0) for number in range(40)]
+    assert sum("inverse_dynamics_loss" in metrics for metrics in made) == expected
+
+
 def test_the_critic_learns_the_value_from_the_state_alone(privileged):
     sac = AsymmetricSAC(make_agent(critic=False), 4, SACConfig(discount=0.0))
     first = sac.update(privileged)["critic_loss"]

@@ -1,9 +1,10 @@
 import dataclasses
 import pickle
+import resource
 import shutil
+import signal
 
 import pytest
-import safetensors.torch
 import torch
 import yaml
 from conftest import SMALL, make_agent
@@ -59,14 +60,20 @@ def test_the_last_whole_checkpoint_is_found_after_a_crash_between_two_renames(sa
     assert load_checkpoint(saved.parent).about == {"seed": 3}
 
 
-def test_a_crash_while_writing_leaves_the_last_checkpoint(saved, agent, monkeypatch):
-    def crash(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(safetensors.torch, "save_file", crash)
-    with pytest.raises(OSError, match="No space"):
-        save_checkpoint(saved, Checkpoint(agent, {}, {"seed": 4}))
+@pytest.mark.parametrize("limit", [1_000, 20_000])
+def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_beside_it(saved, agent, limit):
+    """A file that may not grow beyond a limit fails as one on a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        with pytest.raises(OSError, match="File too large"):
+            save_checkpoint(saved, Checkpoint(agent, {}, {"seed": 4}), {"weights": torch.zeros(20_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
     assert load_checkpoint(saved).about == {"seed": 3}
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
 def truncate(folder, name):

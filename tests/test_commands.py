@@ -191,6 +191,8 @@ def test_every_part_of_the_benchmark_runs(tmp_path):
 
 
 BAD = {
+    "eval.py --checkpoint runs/tiny --adaptation light": "--adaptation and the flags that change its settings",
+    "eval.py --checkpoint runs/tiny --learning-rate 0.5": "go with --adapt",
     "bench.py --parts flying": "flying",
     "calibrate.py nowhere": "no checkpoint at 'nowhere'",
     "calibrate.py": "takes one checkpoint",

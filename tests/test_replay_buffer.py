@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pad import replay_buffer
 from pad.replay_buffer import ReplayBuffer
 
 STACK = 3
@@ -82,12 +83,32 @@ def test_a_buffer_that_goes_back_draws_as_if_it_had_never_gone_on(tmp_path):
     check(resumed, expected | fill(resumed, [4], first=200))
 
 
+def test_a_full_ring_that_goes_back_draws_nothing_that_never_happened(tmp_path):
+    buffer = ReplayBuffer(20, (3, 2, 2), 2, STACK, folder=tmp_path)
+    happened = fill(buffer, [5, 5, 5, 5])
+    state = buffer.state_dict()
+    fill(buffer, [4], first=100)
+    buffer.flush()
+    resumed = ReplayBuffer(20, (3, 2, 2), 2, STACK, folder=tmp_path)
+    resumed.load_state_dict(state)
+    happened |= fill(resumed, [2], first=200)
+    check(resumed, happened, draws=2_000)
+
+
 def test_a_replay_that_is_cut_off_is_refused(tmp_path):
     buffer = ReplayBuffer(10_000, (3, 2, 2), 2, STACK, folder=tmp_path)
     fill(buffer, [5])
     state = buffer.state_dict() | {"filled": 9_000}
     with pytest.raises(ValueError, match="holds 4096 slots, the checkpoint needs 9000"):
         ReplayBuffer(10_000, (3, 2, 2), 2, STACK, folder=tmp_path).load_state_dict(state)
+
+
+@pytest.mark.parametrize("slots", [8, 9])
+def test_files_that_are_full_to_the_last_slot_are_drawn_from(tmp_path, monkeypatch, slots):
+    monkeypatch.setattr(replay_buffer, "_GROWTH", 8)
+    buffer = ReplayBuffer(100, (3, 2, 2), 2, STACK, folder=tmp_path)
+    expected = fill(buffer, [slots - 1])
+    assert check(buffer, expected, draws=500) == set(expected)
 
 
 def test_drawing_from_an_empty_buffer_is_refused():

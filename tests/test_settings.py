@@ -61,6 +61,14 @@ def test_what_is_wrong_with_a_file_is_said_with_its_path(text, message, tmp_path
     assert "\n" not in str(error.value)
 
 
+def test_a_file_that_names_one_inner_setting_leaves_the_others_as_that_field_has_them(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("recipe: clone\nexpert: {sac: {discount: 0.98}}")
+    sac = settings.read_yaml(TrainingConfig, path).expert.sac
+    assert sac == dataclasses.replace(TrainingConfig().expert.sac, discount=0.98)
+    assert sac != dataclasses.replace(TrainingConfig().sac, discount=0.98)
+
+
 def test_what_is_misspelt_in_python_is_said_with_the_choices():
     with pytest.raises(ValueError, match="heads must be a tuple of some of rotation, .*got .'rotations'"):
         with_fields(AgentConfig(), heads=("rotations",)).__post_init__()

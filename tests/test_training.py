@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import gymnasium as gym
@@ -62,7 +63,9 @@ def evaluate(act, episodes, video):
     return {"return_mean": float(np.mean(returns))}
 
 
-def run_training(folder: Path, config: TrainingConfig, resume: bool = False, stop_after: int | None = None):
+def run_training(
+    folder: Path, config: TrainingConfig, resume: bool = False, stop_after: int | None = None, finish=lambda: None
+):
     """Train an agent in `folder`; with `stop_after` episodes, ask it to stop as Ctrl-C would."""
     torch.manual_seed(0)
     agent = make_agent(critic=config.recipe == "sac" and config.critic == "pixels")
@@ -71,7 +74,7 @@ def run_training(folder: Path, config: TrainingConfig, resume: bool = False, sto
     if stop_after is not None:
         interrupt_after(phases, stop_after)
     with Tracker(folder, TrackingConfig(wandb="disabled"), "test", "test", {}) as tracker:
-        train(Run(folder), Checkpoint(agent), phases, config, evaluate, tracker, resume)
+        train(Run(folder), Checkpoint(agent), phases, config, evaluate, tracker, resume, finish)
     return agent
 
 
@@ -145,6 +148,31 @@ def test_a_finished_run_that_is_resumed_has_nothing_left_to_do(tmp_path):
     before = lines(tmp_path)
     run_training(tmp_path, CLONE_TINY, resume=True)
     assert lines(tmp_path) == before
+
+
+def test_logged_steps_never_go_back_even_where_episodes_end_beyond_the_total(tmp_path):
+    config = dataclasses.replace(CLONE_TINY, expert=dataclasses.replace(CLONE_TINY.expert, steps=45))
+    run_training(tmp_path / "unbroken", config)
+    with pytest.raises(Interrupted):
+        run_training(tmp_path / "resumed", config, stop_after=8)
+    run_training(tmp_path / "resumed", config, resume=True)
+    for folder in ("unbroken", "resumed"):
+        steps = [line["step"] for line in lines(tmp_path / folder)]
+        assert steps == sorted(steps)
+        assert steps[-1] > 50
+
+
+def test_an_interrupt_when_all_is_learned_stops_too_and_what_is_left_is_done_on_resuming(tmp_path):
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+        pytest.fail("it was not interrupted")
+
+    with pytest.raises(Interrupted):
+        run_training(tmp_path, SAC_TINY, finish=interrupt)
+    finished = []
+    run_training(tmp_path, SAC_TINY, resume=True, finish=lambda: finished.append(True))
+    assert finished == [True]
 
 
 def test_signals_are_given_back_after_training(tmp_path):

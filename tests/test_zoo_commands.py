@@ -2,7 +2,13 @@
 
 import dataclasses
 import json
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import imageio.v3 as iio
 import numpy as np
@@ -43,6 +49,9 @@ def folder(tmp_path_factory):
         shutil.copytree(folder / "zoo" / "fresh", folder / "zoo" / "single")
         command = "eval.py --checkpoint tiny --adapt --adaptation unguarded --episodes 1 --workers 1"
         assert call(f"{command} --output zoo/single/evaluation.json", folder).returncode == 0
+        shutil.copytree(folder / "runs" / "tiny", folder / "runs" / "unfinished")
+        described = folder / "runs" / "unfinished" / "checkpoint" / "config.yaml"
+        described.write_text(yaml.safe_dump({**yaml.safe_load(described.read_text()), "calibration": None}))
         yield folder
 
 
@@ -95,10 +104,16 @@ def test_every_shipped_agent_trains_again_with_its_own_settings():
         ("results.py zoo/other/evaluation.json", "was measured with other settings than unguarded has now"),
         ("train.py --config tiny.yaml --agent.heads rotation --run heads", "scripts/fit_head.py --heads adds them"),
         ("reproduce.py tiny --only dreams", "invalid choice"),
+        ("reproduce.py tiny --episodes 0", "episodes must be at least 1, got 0"),
+        ("ship.py zoo/tiny tiny command", "zoo/tiny is no folder of a training run"),
+        ("ship.py runs/unfinished tiny command", "not trained to its end: python scripts/train.py --resume"),
     ],
 )
 def test_bad_input_gets_one_line(folder, command, message):
+    before = (folder / "zoo" / "tiny" / "model.safetensors").read_bytes()
     result = call(command, folder)
+    assert (folder / "zoo" / "tiny" / "model.safetensors").read_bytes() == before
+    assert (folder / "zoo" / "tiny" / "evaluation.json").is_file()
     assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
@@ -135,6 +150,53 @@ def test_a_shipped_agent_evaluated_again_has_the_same_returns(folder, monkeypatc
         for path in ("zoo/tiny/evaluation.json", "runs/reproduced/tiny.json")
     )
     assert after["color_hard"]["comparison"] == before["color_hard"]["comparison"]
+
+
+def test_fewer_episodes_are_compared_with_the_same_ones_as_shipped(folder, monkeypatch):
+    in_this_process(monkeypatch, folder)
+    result = call("reproduce.py tiny --only evaluation --episodes 1 --workers 1", folder)
+    for line in result.stdout.splitlines()[-2:]:
+        shipped, made = re.findall(r"-?\d+ > -?\d+", line)
+        assert shipped == made
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_a_script_that_is_called_has_the_time_to_save_when_it_is_interrupted(tmp_path, monkeypatch, whole_group):
+    """Ctrl-C reaches a whole group, kill one process; a second signal would end what is called at once."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "calling.py").write_text(CALLING.format(scripts=str(ROOT / "scripts"), folder=str(tmp_path)))
+    process = subprocess.Popen([sys.executable, "calling.py"], cwd=tmp_path, process_group=0)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if whole_group:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
+    assert process.wait(60) == 130
+    assert (tmp_path / "saved").exists()
+
+
+SLOW = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+try:
+    pathlib.Path("started").touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1.5)
+    pathlib.Path("saved").touch()
+    sys.exit(130)
+"""
+CALLING = """
+import signal, sys
+sys.path.insert(0, {scripts!r})
+import cli, pathlib, reproduce
+signal.signal(signal.SIGINT, signal.default_int_handler)
+reproduce.SCRIPTS = pathlib.Path({folder!r})
+cli.run(lambda: reproduce.call(["slow.py"]))
+"""
 
 
 def test_settings_are_screened_beside_controls_on_the_same_episodes(folder):

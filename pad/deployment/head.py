@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pad import settings
 from pad.agent import Agent
-from pad.checkpoint import replace_folder, sync
+from pad.checkpoint import replace_folder, write_folder
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.guards import FrameGuard
 from pad.deployment.model import AgentModel, Model, Transition
@@ -282,13 +282,13 @@ def save_head(folder: str | Path, policy: TorchPolicy) -> None:
         raise FileExistsError(f"{folder} is there already and holds no head, or other things beside it")
     fresh = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    safetensors.torch.save_model(policy.network, str(fresh / "model.safetensors"))
+    # A layer under two names is written once; `load_model` knows both.
+    named, kept = (*policy.network.named_parameters(), *policy.network.named_buffers()), policy.network.state_dict()
+    weights = {name: value.detach().cpu().contiguous() for name, value in named if name in kept}
     calibration = None if policy.calibration is None else settings.to_dict(policy.calibration)
     about = {"head": FORMAT, "origin": policy.origin, "calibration": calibration}
-    (fresh / "config.yaml").write_text(yaml.safe_dump(about, sort_keys=False))
-    for path in fresh.iterdir():
-        sync(path)
+    described = yaml.safe_dump(about, sort_keys=False).encode()
+    write_folder(fresh, {"config.yaml": described, "model.safetensors": safetensors.torch.save(weights)})
     replace_folder(fresh, folder)
 
 

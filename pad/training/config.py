@@ -38,7 +38,8 @@ class TrainingConfig:
     """What the critic sees (recipe sac). state: the simulator's state, though the actor sees pixels (Pinto et al.,
     2017)."""
     self_supervise_every: int = 2
-    """Critic updates between self-supervised updates (recipe sac)."""
+    """Critic updates between self-supervised updates (recipe sac). With critic state they wait for the actor's turn,
+    whose step they share: at most one in `sac.actor_every`."""
     sac: SACConfig = field(default_factory=SACConfig)
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     clone: CloneConfig = field(default_factory=CloneConfig)

@@ -79,12 +79,18 @@ def train(
                 if index < keeper.phase:
                     continue
                 keeper.phase = index
-                offset = sum(earlier.total for earlier in phases[:index])
-                _run_phase(phase, offset, len(phases), index, keeper, evaluate, config, tracker, stop)
+                _run_phase(phase, keeper.steps_before(), len(phases), index, keeper, evaluate, config, tracker, stop)
+                keeper.ended[phase.name] = phase.done
             keeper.note()
             keeper.save()
+            if stop():
+                raise Interrupted
+        # Nothing is left to save: from here on an interrupt ends the run at once, and resumed it finishes.
+        try:
             finish()
-            keeper.save()
+        except KeyboardInterrupt:
+            raise Interrupted from None
+        keeper.save()
     finally:
         for phase in phases:
             phase.close()
@@ -150,10 +156,16 @@ class _Keeper:
         self._save_seconds, self._tracker = save_seconds, tracker
         self.phase = 0
         self.evaluated: dict[str, int] = {}
+        self.ended: dict[str, int] = {}
+        """Units of each phase that is over: the last episode may go beyond its total."""
         self._saved = time.monotonic()
         self._noted: dict[str, Any] = {}
         self._trained_before = 0.0
         self._started = time.monotonic()
+
+    def steps_before(self) -> int:
+        """Units of the phases before this one."""
+        return sum(self.ended.get(phase.name, phase.total) for phase in self._phases[: self.phase])
 
     def note(self) -> None:
         """Remember the run as it is now, at the end of an episode."""
@@ -162,6 +174,7 @@ class _Keeper:
             "phase": self.phase,
             "state": deepcopy(self._phases[self.phase].state_dict()),
             "evaluated": dict(self.evaluated),
+            "ended": dict(self.ended),
             "torch_rng": torch.get_rng_state(),
             "log_position": self._tracker.position(),
             "seconds": seconds,
@@ -195,7 +208,7 @@ class _Keeper:
     def resume(self) -> None:
         """Go back to the state on disk."""
         state = load_train_state(find_checkpoint(self.run.checkpoint))
-        self.phase, self.evaluated = state["phase"], state["evaluated"]
+        self.phase, self.evaluated, self.ended = state["phase"], state["evaluated"], state.get("ended", {})
         self._phases[self.phase].load_state_dict(state["state"])
         torch.set_rng_state(state["torch_rng"])
         if self._checkpoint.agent.device.type == "cuda" and "cuda_rng" in state:

@@ -347,7 +347,7 @@ class ClonePhase:
 
     def _begin(self, driver: Agent, episode: int) -> Pending:
         noise_seed = (self._seed, 2, episode)
-        rng = np.random.default_rng([*noise_seed, 0])
+        rng = np.random.default_rng([*noise_seed, 1])  # a zero at the end of a seed would change nothing
         by_student = episode >= self._config.expert_episodes and rng.uniform() < self._config.student_share
         noise = self._config.action_noise * rng.uniform() ** 2
         plan = Plan(training_seed(self._seed, episode), noise_seed, bool(by_student), float(noise))
