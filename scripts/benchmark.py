@@ -31,7 +31,7 @@ import envs
 from envs.shifts import normalize
 from pad import settings
 from pad.checkpoint import load_checkpoint
-from pad.deployment import AdaptationConfig
+from pad.deployment import ADAPTATIONS, AdaptationConfig
 from pad.memory import keep_pages
 from pad.precision import resolve
 from pad.seeding import episode_seed
@@ -137,7 +137,11 @@ def read_config(arguments: list[str]) -> BenchmarkConfig:
         print("usage: benchmark.py [--config FILE.yaml] [OPTIONS]\n")
         print("--config FILE.yaml  settings; the flags below go over them\n")
     path, arguments = cli.take_option(arguments, "config")
-    return cli.parse(BenchmarkConfig, arguments, settings.read_yaml(BenchmarkConfig, Path(path)) if path else None)
+    config = cli.parse(BenchmarkConfig, arguments, settings.read_yaml(BenchmarkConfig, Path(path)) if path else None)
+    if config.sequence and any(argument.split("=")[0] == "--shifts" for argument in arguments):
+        raise cli.BadInput(f"a sequence takes the place of shifts: {' '.join(config.sequence)[:60]}... is asked for; "
+                           "give --sequence other shifts, or another --config")  # fmt: skip
+    return config
 
 
 def make_cells(config: BenchmarkConfig) -> list[Cell]:
@@ -191,6 +195,9 @@ def read_policy(name: str, device: str) -> AdaptationConfig | None:
     if name == "frozen":
         return None
     found = read_adaptation(name, "policy", besides=("frozen",))
+    called = policy_name(name)
+    if called == "frozen" or ADAPTATIONS.get(called, found) != found:
+        raise cli.BadInput(f"{name} would stand in the results as {called!r}, which is another policy: rename the file")
     return dataclasses.replace(found, precision=resolve(found.precision, cli.check_device(device)))
 
 

@@ -167,7 +167,7 @@ class Robot:
     def _show(self, obs: np.ndarray) -> None:
         self._seq += 1
         header = {"kind": "frame", "seq": self._seq, "episode": self._episode, "time": time.monotonic(),
-                  "action": self._action.tolist(), "round_trips_ms": self._round_trips}  # fmt: skip
+                  "action": self._action.tolist()}  # fmt: skip
         before, self._last_obs = self._last_obs, obs
         config = self._config
         if self._rng.random() < config.spoil:
@@ -183,7 +183,8 @@ class Robot:
             self._send(header, obs)
 
     def _send(self, header: dict[str, Any], obs: np.ndarray) -> None:
-        if self._link.send(header, obs):
+        # What has been measured until it goes out, each time once.
+        if self._link.send({**header, "round_trips_ms": self._round_trips}, obs):
             self._round_trips = []
         else:
             self.counts["link_full"] += 1

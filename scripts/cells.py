@@ -117,6 +117,8 @@ def run_cell(cell: Cell, command: str, video: bool, results: Path | None = None)
     try:
         if weights_of(cell.checkpoint) != cell.weights:
             raise ValueError(f"{cell.checkpoint} holds other weights here than where the benchmark was started")
+        if data_of(cell.env.shift_data) != cell.data:
+            raise ValueError(f"{cell.env.shift_data} holds other files here than where the benchmark was started")
         under_way = UnderWay(results, cell.id, maker)
         records, film = under_way.read([episode_seed(cell.seed, number) for number in range(cell.episodes)], video)
         if records and cell.arm.lifelong:  # it had learned from what is lost with its process

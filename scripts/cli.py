@@ -122,6 +122,24 @@ def check_device(device: str) -> str:
     return device
 
 
+def check_outputs(*files: Path | None) -> None:
+    """Refuse at the beginning what could not be written at the end.
+
+    Raises:
+        OSError: for what is a folder, or lies where nothing can be written.
+    """
+    for path in files:
+        if path is None:
+            continue
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; name a file")
+        existing = next(parent for parent in path.absolute().parents if parent.exists())
+        if not existing.is_dir():
+            raise NotADirectoryError(f"{existing} is a file, so that {path} cannot be")
+        if not os.access(existing, os.W_OK):
+            raise PermissionError(f"{existing} is not writable")
+
+
 def file_name(text: str) -> str:
     """Text as a part of a file's name: what is no letter, digit, dot, plus or minus becomes an underscore."""
     return re.sub(r"[^A-Za-z0-9.+-]+", "_", text)
@@ -136,8 +154,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is either the old one or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    try:
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

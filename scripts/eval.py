@@ -125,16 +125,9 @@ def config_for_record(config: EvalConfig) -> EvalConfig:
 
 def check_outputs(config: EvalConfig) -> None:
     """Refuse now what could not be written after the last episode."""
-    for path in (config.output, config.figure):
-        if path is not None and path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder; name a file")
     if config.video is not None and config.video.is_file():
         raise NotADirectoryError(f"{config.video} is a file; name a folder")
-    for path in (config.output, config.figure, config.video):
-        if path is not None:
-            existing = next(parent for parent in path.absolute().parents if parent.exists())
-            if not os.access(existing, os.W_OK):
-                raise PermissionError(f"{existing} is not writable")
+    cli.check_outputs(config.output, config.figure, None if config.video is None else config.video / "film.mp4")
 
 
 def make_arms(config: EvalConfig, checkpoint: Checkpoint) -> list[Arm]:

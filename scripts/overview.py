@@ -1,6 +1,6 @@
 """Draw the README's picture: what the camera sees in each shift, and the returns of both arms below.
 
-python scripts/overview.py results/walker_walk_default.json docs/overview.png
+python scripts/overview.py pad/zoo/walker_walk/evaluation.json docs/overview.png
 """
 
 import dataclasses

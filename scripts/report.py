@@ -8,6 +8,7 @@ Beside the results it writes table.csv, table.md and table.tex, which say the sa
 
 import base64
 import hashlib
+import math
 import os
 import re
 import sys
@@ -27,7 +28,7 @@ import tyro
 import yaml
 from report_figures import Picture
 from report_lifelong import Course, make_courses
-from report_rows import ALL_SHIFTS, Aggregate, Meeting, Row, by_shift, make_aggregates, make_rows, meetings
+from report_rows import ALL_SHIFTS, Aggregate, Meeting, Row, by_shift, complete, make_aggregates, make_rows, meetings
 from report_words import Paragraph, describe
 from results_folder import FROZEN, Cell, ResultsFolder, read_results
 
@@ -51,8 +52,8 @@ class ReportConfig:
     tracking: Annotated[TrackingConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        if self.max_megabytes <= 0:
-            raise ValueError(f"max_megabytes must be positive, got {self.max_megabytes:g}")
+        if not 0 < self.max_megabytes < math.inf:
+            raise ValueError(f"max_megabytes must be positive and finite, got {self.max_megabytes:g}")
 
     @property
     def path(self) -> Path:
@@ -112,13 +113,17 @@ def make_report(folder: ResultsFolder) -> Report:
 
 
 def by_task(cells: tuple[Cell, ...]) -> dict[str, list[Meeting]]:
-    """Complete meetings under all shifts: of all tasks first, then of each."""
+    """Complete meetings under all shifts: of all tasks first, where every policy was measured there, then of each."""
     found = {}
     for task in dict.fromkeys(cell.task for cell in cells):
         of_task = by_shift([cell for cell in cells if cell.task == task])
         if of_task:
             found[task] = next(iter(of_task.values()))
-    return {"all tasks": [m for met in found.values() for m in met], **found} if len(found) > 1 else found
+    together = complete([meeting for met in found.values() for meeting in met])
+    joined = len({next(iter(meeting.values())).task for meeting in together})
+    if joined < 2:
+        return found
+    return {"all tasks" if joined == len(found) else f"{joined} of {len(found)} tasks": together, **found}
 
 
 def render_within(report: Report, limit: int) -> tuple[str, report_videos.Choice]:

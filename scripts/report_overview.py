@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 
 from report_lifelong import Course, Paired, make_courses
-from report_rows import Row, make_rows
+from report_rows import Row, make_rows, name_agents
 from report_tables import escape_markdown
 from results_folder import FROZEN, ResultsFolder
 
 
 def make_overview(folder: ResultsFolder) -> str:
-    """Markdown: a table for each adapting policy and one for each lifelong run, below the command that made them."""
+    """Markdown: a table for each adapting policy and one for each lifelong run, below the commands that made them."""
     tables = [_table(make_rows(folder.cells), policy) for policy in _policies(folder)]
     courses = [_life(course) for course in make_courses(folder.cells)]
-    command = folder.settings.get("command", "")
-    return "\n\n".join([f"`{command}` ({_hardware(folder)})", *filter(None, tables), *courses])
+    commands = ", ".join(f"`{command}`" for command in _measured(folder, "command"))
+    hardware = "; ".join(_measured(folder, "hardware"))
+    return "\n\n".join([f"{commands} ({hardware})", *filter(None, tables), *courses])
 
 
 def _policies(folder: ResultsFolder) -> list[str]:
@@ -21,13 +22,15 @@ def _policies(folder: ResultsFolder) -> list[str]:
     return [policy for policy in dict.fromkeys(plain) if policy != FROZEN]
 
 
-def _hardware(folder: ResultsFolder) -> str:
-    return "; ".join(dict.fromkeys(str(cell.measured["hardware"]) for cell in folder.cells))
+def _measured(folder: ResultsFolder, name: str) -> list[str]:
+    """What the cells say they were measured with or on, each once."""
+    return list(dict.fromkeys(str(cell.measured[name]) for cell in folder.cells if name in cell.measured))
 
 
 def _table(rows: Sequence[Row], policy: str) -> str:
     """A row for each agent, a column for each shift: frozen, adapted, and the paired difference."""
-    met = {(row.agent, row.shift): row for row in rows if row.policy == policy and not row.pooled}
+    names = name_agents(rows)
+    met = {(names[row.task, row.agent], row.shift): row for row in rows if row.policy == policy and not row.pooled}
     agents, shifts = (list(dict.fromkeys(key[index] for key in met)) for index in (0, 1))
     episodes = sorted({row.episodes for row in met.values()})
     heads = [f"{policy}, {'/'.join(map(str, episodes))} episodes", *map(escape_markdown, shifts)]

@@ -22,6 +22,8 @@ from pad.statistics import (
 )
 
 ALL_SHIFTS = "all shifts"
+OF_AN_ARM = ("checkpoint", "weights", "shift", "policy", "adaptation", "seed")
+"""Settings that tell agents, shifts, policies and seeds apart, and not how they were measured."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,11 @@ class Row:
     """One for each seed."""
     mean: Interval
     deviation: float | None
-    """Standard deviation over the seeds' means; None for a single seed."""
+    """Standard deviation over the means of seeds of episodes, where agents are taken together over the agents' means;
+    None for a single one."""
     interquartile_mean: Interval
     comparison: Comparison | None
-    """With the frozen policy; None for itself, and where it was not measured on the same episodes."""
+    """With the frozen policy; None for itself, and where it was not measured on all of these episodes."""
     improvement: Interval | None
     """Probability that an episode's return is above one of the frozen policy."""
     pooled: bool = False
@@ -82,22 +85,46 @@ def make_rows(cells: Sequence[Cell]) -> list[Row]:
         groups.setdefault(cell.key("seed"), []).append(cell)
     rows = [make_row(labels[group[0].id], group, frozen) for group in groups.values()]
     for task in dict.fromkeys(row.task for row in rows):
-        of_task = [row for row in rows if row.task == task]
-        if (agents := len({row.agent for row in of_task})) > 1:
-            rows += pool(f"all {agents} agents", of_task, frozen)
+        rows += pool([row for row in rows if row.task == task], frozen)
     return rows
 
 
-def pool(agent: str, rows: list[Row], frozen: dict[str, Cell]) -> list[Row]:
-    """Rows over all agents of a task: an agent that was trained with another seed is another seed of its task."""
-    keys = dict.fromkeys((row.shift, row.policy) for row in rows)
-    groups = [[cell for row in rows if (row.shift, row.policy) == key for cell in row.cells] for key in keys]
-    return [make_row(agent, group, frozen, pooled=True) for group in groups]
+def pool(rows: list[Row], frozen: dict[str, Cell]) -> list[Row]:
+    """Rows over all agents of a task: an agent that was trained with another seed is another seed of its task.
+
+    None where they were not measured in the same way, and of one agent none.
+    """
+    ways = {json.dumps(_way(cell), sort_keys=True) for row in rows for cell in row.cells}
+    agents = len({row.agent for row in rows})
+    if len(ways) > 1:
+        return []
+    pooled = []
+    for shift, policy in dict.fromkeys((row.shift, row.policy) for row in rows):
+        there = [row for row in rows if (row.shift, row.policy) == (shift, policy)]
+        if len(there) > 1:
+            name = f"all {agents} agents" if len(there) == agents else f"{len(there)} of {agents} agents"
+            pooled.append(make_row(name, [cell for row in there for cell in row.cells], frozen, pooled=True))
+    return pooled
+
+
+def _way(cell: Cell) -> dict[str, Any]:
+    """How a cell was measured, whoever it is of."""
+    way = {name: value for name, value in cell.settings.items() if name not in OF_AN_ARM}
+    return {**way, "env": {name: value for name, value in way.get("env", {}).items() if name != "shift"}}
+
+
+def name_agents(rows: Sequence[Row]) -> dict[tuple[str, str], str]:
+    """Names by task and agent, for tables without a column of tasks: an agent on several tasks has its task there."""
+    places = list(dict.fromkeys((row.task, row.agent) for row in rows))
+    several = {agent for _, agent in places if sum(agent == other for _, other in places) > 1}
+    return {(task, agent): f"{agent} on {task}" if agent in several else agent for task, agent in places}
 
 
 def make_row(agent: str, cells: Sequence[Cell], frozen: dict[str, Cell], pooled: bool = False) -> Row:
     first, scores = cells[0], scores_of(cells)
     paired = [cell for cell in cells if cell.policy != FROZEN and cell.key("policy", "adaptation") in frozen]
+    if len(paired) < len(cells):  # a mean is compared with one over the same episodes, or not at all
+        paired = []
     bases = [frozen[cell.key("policy", "adaptation")] for cell in paired]
     for cell, base in zip(paired, bases, strict=True):
         check_paired(base, cell)
@@ -108,7 +135,7 @@ def make_row(agent: str, cells: Sequence[Cell], frozen: dict[str, Cell], pooled:
         first.policy,
         tuple(cells),
         mean_interval(np.concatenate(scores)),
-        standard_deviation_over_seeds(scores),
+        standard_deviation_over_seeds(of_agents(cells) if pooled else scores),
         aggregate(interquartile_mean, scores),
         compare_returns(np.concatenate(scores_of(bases)), np.concatenate(scores_of(paired))) if paired else None,
         aggregate(probability_of_improvement, scores_of(paired), scores_of(bases)) if paired else None,
@@ -119,6 +146,12 @@ def make_row(agent: str, cells: Sequence[Cell], frozen: dict[str, Cell], pooled:
 def scores_of(cells: Sequence[Cell]) -> list[np.ndarray]:
     """Returns of the episodes, a stratum for each cell."""
     return [np.array(cell.returns) for cell in cells]
+
+
+def of_agents(cells: Sequence[Cell]) -> list[np.ndarray]:
+    """Returns of the episodes, a stratum for each checkpoint."""
+    checkpoints = dict.fromkeys(cell.checkpoint for cell in cells)
+    return [np.concatenate(scores_of([c for c in cells if c.checkpoint == checkpoint])) for checkpoint in checkpoints]
 
 
 def check_paired(frozen: Cell, adapted: Cell) -> None:

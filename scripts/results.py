@@ -1,7 +1,7 @@
 """Write the tables in the documents from the files that hold their numbers.
 
     python scripts/results.py pad/zoo/*/evaluation.json results/*.json results/benchmark/*
-    python scripts/results.py --check results/*.json
+    python scripts/results.py --check pad/zoo/*/evaluation.json results/*.json results/benchmark/*
 
 Evaluations (scripts/eval.py --adapt --output) go to README.md and docs/results.md, how those agents that ship were
 trained to docs/training.md, screenings (scripts/screen.py) to docs/adaptation.md, measurements (scripts/bench.py) to
@@ -21,7 +21,7 @@ from episodes import is_as_named, shifts_of
 from latency import Block, LatencyConfig, format_blocks
 from published import PUBLISHED, SHIFTS, TASKS, published
 from report_overview import make_overview
-from report_rows import make_rows
+from report_rows import make_rows, name_agents
 from results_folder import ResultsFolder, read_results
 from screen import format_screening
 from timing import Row, format_rows
@@ -66,6 +66,10 @@ def main() -> None:
         put(Path("docs/deploy.md"), "\n\n".join(deployed), "--check" in arguments)
     evaluations = [record for record in records if not {"rows", "blocks", "points"} & set(record)]
     if evaluations:
+        if not default_cells(evaluations):
+            raise cli.BadInput(
+                "none of these evaluations is of the default setting: name pad/zoo/*/evaluation.json too"
+            )
         put(Path("README.md"), make_summary(evaluations), "--check" in arguments)
         both = f"{compare_with_published(default_cells(evaluations))}\n\n{make_table(evaluations)}"
         put(Path("docs/results.md"), both, "--check" in arguments)
@@ -95,6 +99,9 @@ def format_latency(record: dict[str, Any]) -> str:
 def format_soak(record: dict[str, Any]) -> str:
     """What a run of scripts/soak.py showed, in a sentence."""
     points, config = record["points"], record["settings"]
+    if len(points) < config["points"]:
+        raise cli.BadInput(f"a soak of {config['steps']:,} steps was broken off at {len(points)} of its "
+                           f"{config['points']} points")  # fmt: skip
     tenth = len(points) // 10
     first, last = points[:tenth], points[-tenth:]
     memory, milliseconds = (
@@ -154,9 +161,11 @@ def default_cells(records: list[dict[str, Any]]) -> Compared:
 def comparable_cells(folder: ResultsFolder) -> Compared:
     """Of a benchmark what can stand beside papers: the default setting on published data in dm_control's rendering."""
     cells = [c for c in folder.cells if c.settings["env"]["shift_data"] and c.settings["env"]["quality"] == "standard"]
+    rows = make_rows(cells)
+    names = name_agents(rows)
     return {
-        (row.agent, row.shift): (row.task, row.comparison)
-        for row in make_rows(cells)
+        (names[row.task, row.agent], row.shift): (row.task, row.comparison)
+        for row in rows
         if row.policy == "default" and row.comparison is not None and row.shift in SHIFTS and not row.pooled
     }
 

@@ -82,6 +82,10 @@ def main() -> None:
     torch.set_num_threads(1)  # two beside a busy process are many times slower than one
     notes = config.folder / "notes.json"
     known = json.loads(notes.read_text()) if notes.is_file() else {"seconds": {}, "head": {}}
+    made_with = settings.to_dict(dataclasses.replace(config, folder="", output=None, episodes=0))  # type: ignore[arg-type]
+    if known.setdefault("settings", made_with) != made_with:
+        raise cli.BadInput(f"{config.folder} holds what other settings made: name another --folder")
+    cli.write_text(notes, json.dumps(known))
     seconds: dict[str, float] = known["seconds"]
     path = config.folder / "agent.zip"
     if not path.is_file():
@@ -89,7 +93,9 @@ def main() -> None:
     agent = load(path)
     policy = from_sb3(agent)
     recordings = config.folder / "episodes"
-    if not recordings.exists():
+    if len(list(recordings.glob("*.npz"))) < config.recorded:
+        for left in recordings.glob("episode_*.npz"):  # of a run that was interrupted
+            left.unlink()
         timed("record", seconds, lambda: record_episodes(
             recordings, make_env(config, "none"), policy, config.recorded, config.seed, config.noise))  # fmt: skip
     head = config.folder / "head"

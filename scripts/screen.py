@@ -61,6 +61,7 @@ def main() -> None:
     ]
     arms = [make_arm(config, checkpoint, shift, name, candidates[name]) for checkpoint, shift, name in cells]
     check(arms)
+    cli.check_outputs(config.output)
     episodes: list[list[Any]] = [[] for _ in arms]
     interrupted = False
     with progress_bar("screening", config.episodes * len(arms), 0, "episodes") as bar:
@@ -77,8 +78,8 @@ def main() -> None:
         rows = make_rows(met, candidates)
         record = {"command": f"python {' '.join(sys.argv)}", "hardware": hardware(), "episodes": config.episodes,
                   "seed": config.seed, "split": "validation", "rows": rows}  # fmt: skip
-        cli.write_text(config.output, json.dumps(record, indent=1) + "\n")
         print(format_screening(rows))
+        cli.write_text(config.output, json.dumps(record, indent=1) + "\n")
         say(f"wrote {config.output}")
     if interrupted:
         raise KeyboardInterrupt
@@ -119,6 +120,8 @@ def read_candidates(folder: Path, paper: bool, matched: bool) -> dict[str, Adapt
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
     found = {path.stem: settings.read_yaml(AdaptationConfig, path) for path in sorted(folder.glob("*.yaml"))}
+    if taken := {"frozen", "paper", MATCHED} & set(found):
+        raise cli.BadInput(f"{folder / min(taken)}.yaml has the name of what candidates are compared with: rename it")
     controls = {MATCHED: None} if matched else {}
     return {"frozen": None, **controls, **({"paper": ADAPTATIONS["paper"]} if paper else {}), **found}
 

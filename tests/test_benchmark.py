@@ -433,11 +433,18 @@ BAD = {
     "benchmark.py --config tiny.yaml --episodes 0": "at least 1",
     "benchmark.py --config tiny.yaml --engine cloud": "cloud",
     "benchmark.py --config tiny.yaml --shift-data nowhere": "nowhere",
+    "benchmark.py --config tiny.yaml --policies policies/frozen.yaml": "'frozen', which is another policy: rename",
+    "benchmark.py --config tiny.yaml --policies policies/light.yaml": "'light', which is another policy: rename",
+    "benchmark.py --config life.yaml --shifts none": "a sequence takes the place of shifts",
 }
 
 
 @pytest.mark.parametrize("command", BAD)
 def test_bad_input_gets_one_line_and_exit_code_2(folder, command):
+    (folder / "policies").mkdir()
+    for name in ("frozen", "light"):
+        (folder / "policies" / f"{name}.yaml").write_text("every: 3")
+    (folder / "life.yaml").write_text(f"{(folder / 'tiny.yaml').read_text()}\nsequence: [none, color_hard]\n")
     result = call(command, folder)
     assert result.returncode == 2, result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]

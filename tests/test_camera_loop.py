@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 ROOT = Path(__file__).parents[1]
-from camera_loop import Recent  # noqa: E402
+from camera_loop import LoopConfig, Recent, Robot  # noqa: E402
 from hostile import FAULTS, spoil  # noqa: E402
 from wire import MAX_HEADER, Closed, Decoder, Link, Malformed, encode  # noqa: E402
 
@@ -98,6 +98,30 @@ def test_a_link_that_is_full_says_so_and_never_waits():
         if received[-1].header["kind"] == "tick":
             break
     assert [m.header["seq"] for m in received if m.header["kind"] == "frame"] == list(range(sent))
+
+
+class Outgoing:
+    """A link that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[float]] = []
+
+    def send(self, header, *_, **__) -> bool:
+        self.sent.append(list(header["round_trips_ms"]))
+        return True
+
+
+def test_a_round_trip_is_told_once_though_frames_go_out_late(gradient_env):
+    link = Outgoing()
+    robot = Robot(gradient_env, link, LoopConfig(spoil=0, drop=0, delay=0.999999))
+    obs, _ = gradient_env.reset(seed=0)
+    robot._show(obs)
+    (_, _, late, _) = robot._late.pop()
+    robot._round_trips.append(1.0)
+    robot._send({"kind": "frame", "seq": 1, "time": 0.0}, obs)
+    robot._round_trips.append(2.0)
+    robot._send(late, obs)
+    assert link.sent == [[1.0], [2.0]]
 
 
 def test_a_side_that_is_gone_is_noticed_after_its_last_message():

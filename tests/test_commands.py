@@ -413,6 +413,31 @@ def test_the_tables_in_the_documents_say_what_the_files_say():
     assert result.returncode == 0, result.stderr
 
 
+def test_evaluations_of_other_settings_alone_never_empty_the_table_of_the_readme(tmp_path):
+    (tmp_path / "README.md").write_text((ROOT / "README.md").read_text())
+    result = call(f"results.py {ROOT / 'results' / 'walker_walk_paper.json'}", tmp_path)
+    assert result.returncode == 2
+    assert "none of these evaluations is of the default setting" in result.stderr
+    assert (tmp_path / "README.md").read_text() == (ROOT / "README.md").read_text()
+
+
+def test_a_soak_that_was_broken_off_is_no_million_steps(tmp_path):
+    record = json.loads((ROOT / "results" / "soak.json").read_text())
+    (tmp_path / "soak.json").write_text(json.dumps({**record, "points": record["points"][:5]}))
+    result = call("results.py soak.json", tmp_path)
+    assert result.returncode == 2
+    assert "was broken off at 5 of its 100 points" in result.stderr
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_beside_it(tmp_path):
+    from cli import write_text
+
+    (tmp_path / "out.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_text(tmp_path / "out.json", "{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
 @pytest.mark.parametrize("lost", ["<!-- results: written by scripts/results.py -->", "<!-- end of results -->"])
 def test_a_document_that_lost_a_marker_stays_as_it_is(tmp_path, lost):
     (tmp_path / "docs").mkdir()

@@ -14,6 +14,7 @@ import report_lifelong
 import report_rows
 import report_tables
 import report_videos
+from report_overview import make_overview
 from results_folder import read_results
 from results_folder_example import make_cell, write_cell, write_failure, write_results
 from test_commands import ROOT, call
@@ -126,6 +127,74 @@ def test_agents_of_one_task_are_also_taken_together(small):
     pooled = [row for row in rows if row.pooled]
     assert {row.agent for row in pooled} == {"all 2 agents"}
     assert all(len(row.cells) == 2 and row.deviation is not None for row in pooled)
+
+
+def test_agents_are_taken_together_under_the_shifts_that_they_met_and_as_many_as_did(small):
+    for number in (2, 3):
+        for policy in ("frozen", "default"):
+            for shift in ("none", "color_hard")[: number - 1]:
+                name = f"runs/walker_{number}"
+                write_cell(small, make_cell("walker_walk", shift, policy, 0, [shift] * 3, name), [shift] * 3, 10)
+    rows = report_rows.make_rows(read_results(small).cells)
+    assert {(row.agent, row.shift) for row in rows if row.pooled} == {
+        ("all 3 agents", "none"), ("2 of 3 agents", "color_hard"),
+    }  # fmt: skip
+
+
+def test_one_agent_that_was_measured_in_two_ways_is_not_taken_for_two(small):
+    for policy in ("frozen", "default"):
+        cell = make_cell("walker_walk", "none", policy, 0, ["none"] * 5)
+        write_cell(small, cell, ["none"] * 5, 10)
+    assert not [row for row in report_rows.make_rows(read_results(small).cells) if row.pooled]
+
+
+def test_the_deviation_over_agents_is_of_their_means_however_many_seeds_of_episodes_each_has(tmp_path):
+    folder = write_results(tmp_path / "results", shifts=("none",), policies=("frozen",), seeds=(0, 1), decisions=10)
+    for seed in (0, 1):
+        cell = make_cell("walker_walk", "none", "frozen", seed, ["none"] * 3, "runs/walker_2")
+        write_cell(folder, cell, ["none"] * 3, 10)
+    (row,) = (row for row in report_rows.make_rows(read_results(folder).cells) if row.pooled)
+    means = [np.mean([r for c in row.cells if c.checkpoint == name for r in c.returns])
+             for name in ("walker_walk", "runs/walker_2")]  # fmt: skip
+    assert row.deviation == pytest.approx(np.std(means, ddof=1))
+
+
+def test_a_mean_is_not_compared_with_one_over_other_episodes(tmp_path):
+    folder = write_results(tmp_path / "results", shifts=("none",), seeds=(0, 1), decisions=10, videos=False)
+    gone = next(c for c in read_results(folder).cells if (c.policy, c.seed) == ("frozen", 1))
+    gone.path.unlink()
+    row = next(row for row in report_rows.make_rows(read_results(folder).cells) if row.policy == "default")
+    assert row.comparison is None
+    assert "Not compared" in make(folder).stdout
+
+
+def test_a_benchmark_that_was_stopped_in_its_second_task_has_a_report(tmp_path):
+    folder = write_results(tmp_path / "results", ("walker_walk", "cartpole_swingup"), ("none",), decisions=10)
+    gone = next(c for c in read_results(folder).cells if (c.task, c.policy) == ("cartpole_swingup", "default"))
+    gone.path.unlink()
+    result = make(folder)
+    assert result.returncode == 0, result.stderr
+    assert "all tasks" not in (folder / "report.html").read_text()
+
+
+def test_what_a_cell_does_not_say_is_not_recorded(small):
+    path = next((small / "cells").glob("*.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "measured": {}}))
+    write_failure(small, {"shift": "fog"}, "no fog")
+    result = make(small)
+    assert result.returncode == 0, result.stderr
+    assert "not recorded" in (small / "report.html").read_text()
+
+
+def test_an_overview_names_every_command_and_tells_the_tasks_of_one_agent_apart(tmp_path):
+    folder = write_results(tmp_path / "results", shifts=("none",), seeds=(0, 1), decisions=10, videos=False)
+    for policy in ("frozen", "default"):
+        cell = make_cell("walker_stand", "none", policy, 0, ["none"] * 3, "walker_walk")
+        write_cell(folder, cell, ["none"] * 3, 10)
+    overview = make_overview(read_results(folder))
+    assert overview.count("`python scripts/benchmark.py") == 2
+    assert "| walker\\_walk on walker\\_walk |" in overview
+    assert "| walker\\_walk on walker\\_stand |" in overview
 
 
 def test_cells_that_differ_in_other_settings_are_never_mixed(small):
@@ -369,7 +438,7 @@ def test_arms_that_met_other_episodes_are_refused(small):
         ("report.py nowhere", "no folder nowhere"),
         ("report.py empty", "empty holds no results"),
         ("report.py", "takes the folder of a benchmark's results"),
-        ("report.py results --max-megabytes 0", "max_megabytes must be positive, got 0"),
+        ("report.py results --max-megabytes 0", "max_megabytes must be positive and finite, got 0"),
         ("report.py results --output results", "results is a folder; name a file"),
     ],
 )

@@ -220,7 +220,7 @@ class Player {
 
   returnSoFar(arm, share) {
     const curve = this.curves[0];
-    const line = curve && curve.querySelector(`polyline[data-arm="${arm}"]`);
+    const line = curve && [...curve.querySelectorAll("polyline")].find((each) => each.dataset.arm === arm);
     if (!line) return "";
     const { width, height } = curve.viewBox.baseVal;
     const points = line.points;
