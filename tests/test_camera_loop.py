@@ -115,6 +115,7 @@ def test_a_round_trip_is_told_once_though_frames_go_out_late(gradient_env):
     link = Outgoing()
     robot = Robot(gradient_env, link, LoopConfig(spoil=0, drop=0, delay=0.999999))
     obs, _ = gradient_env.reset(seed=0)
+    robot._last_obs = obs
     robot._show(obs)
     (_, _, late, _) = robot._late.pop()
     robot._round_trips.append(1.0)
