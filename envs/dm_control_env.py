@@ -11,6 +11,9 @@ from envs.renderer import Quality
 from envs.scene import Scene
 from envs.shifts import make_shift, normalize
 
+LARGEST = 4096
+"""Height and width of a picture, in pixels."""
+
 
 @dataclass(frozen=True)
 class EnvConfig:
@@ -40,9 +43,10 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         for name in ("action_repeat", "frame_stack", "image_size", "episode_length"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+            value, most = getattr(self, name), LARGEST if name == "image_size" else None
+            if value is not None and not (isinstance(value, int | np.integer) and 1 <= value <= (most or value)):
+                whole = f"a whole number from 1 to {most}" if most else "a whole number of at least 1"
+                raise ValueError(f"{name} must be {whole}, got {value}")
         # Two spellings of a shift are one, and a file's content is what counts.
         object.__setattr__(self, "shift", normalize(self.shift))
 
@@ -78,6 +82,10 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         render_mode: str | None = "rgb_array",
         render_size: int = 256,
     ) -> None:
+        if observation not in ("pixels", "state"):
+            raise ValueError(f"observation must be pixels or state, got {observation!r}")
+        if not 1 <= render_size <= LARGEST:
+            raise ValueError(f"render_size must be from 1 to {LARGEST}, got {render_size}")
         self.config, self.render_mode, self._render_size = config, render_mode, render_size
         self._env = tasks.load(config.task)
         self._shift = make_shift(config.shift, config.shift_data, config.shift_split, config.task)
@@ -85,6 +93,7 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
             self._env.physics, config.camera, config.quality, config.decisions, shadows=self._shift.shadows
         )
         self._observation, self._agent_steps = observation, 0
+        self._running, self._begun = False, False
 
         spec = self._env.action_spec()
         bounded = np.isfinite(spec.minimum) & np.isfinite(spec.maximum)
@@ -92,7 +101,6 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         self.action_space = gym.spaces.Box(-1.0, 1.0, spec.shape, np.float32)
         self.metadata = {**self.metadata, "render_fps": self._frames_per_second()}
         if observation == "pixels":
-            # A wrong camera is an error of the settings: say so now, not at the first reset.
             self._scene.eye(config.image_size)
             shape = (3, config.image_size, config.image_size)
             self.observation_space: gym.spaces.Box = gym.spaces.Box(0, 255, shape, np.uint8)
@@ -110,12 +118,15 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         self._scene.restore()
         timestep = self._env.reset()
         self._agent_steps = 0
+        self._running = self._begun = True
         self._scene.begin()
         self._shift.begin(self._scene, int(shift_seed))
         info = {"state": _flatten(timestep.observation)}
         return self._observe(info), info
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        if not self._running:
+            raise gym.error.ResetNeeded("no episode is running: call reset() before step()")
         action = np.asarray(action, np.float64)
         if action.shape != self.action_space.shape or not np.isfinite(action).all():
             raise ValueError(f"action must be finite with shape {self.action_space.shape}, got {action!r}")
@@ -127,6 +138,7 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
             reward += float(timestep.reward)
             if timestep.last():
                 break
+        self._running = not timestep.last()
         self._agent_steps += 1
         self._shift.advance(self._agent_steps)
         info = {"state": _flatten(timestep.observation)}
@@ -134,7 +146,9 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
 
     def render(self) -> np.ndarray:
         """What the camera sees, at `render_size`: uint8 (render_size, render_size, 3)."""
-        return self.picture(self._render_size)
+        if not self._begun:
+            raise gym.error.ResetNeeded("there is nothing to see yet: call reset() before render()")
+        return self.picture(self._render_size).copy()  # a shift may have kept it
 
     def picture(self, size: int) -> np.ndarray:
         """What the camera sees through the shift: uint8 (size, size, 3)."""

@@ -23,6 +23,10 @@ class Dynamics:
 
     def __init__(self, physics: Physics) -> None:
         self._model, self._data = physics.model.ptr, physics.data.ptr
+        self.begin()
+
+    def begin(self) -> None:
+        """A new episode has begun: what the task has made of its model is the training environment's physics."""
         names = [name for part in _PARTS.values() for name in part]
         self._original = {name: getattr(self._model, name).copy() for name in (*names, *_DERIVED)}
 

@@ -26,6 +26,8 @@ class GradientEnv(gym.Env):
         size: int = 24,
         layout: Literal["CHW", "HWC"] = "CHW",
     ) -> None:
+        if observation not in ("pixels", "state") or layout not in ("CHW", "HWC"):
+            raise ValueError(f"observation is pixels or state, layout CHW or HWC, got {observation!r} and {layout!r}")
         self.action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
         self._size, self._channels_last = size, layout == "HWC"
         shape = (size, size, 3) if self._channels_last else (3, size, size)

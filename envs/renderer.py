@@ -22,6 +22,28 @@ _MAX_GEOMS = 1000  # dm_control's own limit for a scene
 _SHADOW_SIZE = 1024  # texels of a shadow map in fast pictures, whose own lamps cast none
 
 
+def check_quality(quality: str) -> None:
+    """Raises ValueError for an unknown one."""
+    if quality not in get_args(Quality):
+        raise ValueError(f"unknown quality {quality!r}; known: {', '.join(get_args(Quality))}")
+
+
+def find_camera(physics: Physics, camera: int | str) -> int:
+    """The number of a camera of the model.
+
+    Raises:
+        ValueError: when there is none of that number or name.
+    """
+    model = physics.model.ptr
+    names = [model.camera(index).name for index in range(model.ncam)]
+    if isinstance(camera, str) and camera in names:
+        return names.index(camera)
+    if not isinstance(camera, int) or not 0 <= camera < len(names):
+        known = ", ".join(f"{index} ({name})" for index, name in enumerate(names)) or "none"
+        raise ValueError(f"unknown camera {camera!r}; known: {known}")
+    return camera
+
+
 class Renderer:
     """Renders one camera of a physics at one size, until closed.
 
@@ -45,10 +67,13 @@ class Renderer:
         quality: Quality,
         shadows: bool = False,
     ) -> None:
-        if quality not in get_args(Quality):
-            raise ValueError(f"unknown quality {quality!r}; known: {', '.join(get_args(Quality))}")
+        check_quality(quality)
+        if min(height, width) < 1:
+            raise ValueError(f"a picture has at least one pixel, got {height} x {width}")
         self._model, self._data = physics.model.ptr, physics.data.ptr
-        self._camera = self._find_camera(camera)
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._camera.fixedcamid = find_camera(physics, camera)
         self._viewport = mujoco.MjrRect(0, 0, width, height)
         self._picture = np.empty((height, width, 3), np.uint8)
         self._context = graphics.call(lambda: self._open_context(height, width, quality, shadows))
@@ -59,17 +84,6 @@ class Renderer:
         self._standard, self._film = quality == "standard", False
         self._option = mujoco.MjvOption()
         self._perturb = mujoco.MjvPerturb()
-
-    def _find_camera(self, camera: int | str) -> mujoco.MjvCamera:
-        names = [self._model.camera(index).name for index in range(self._model.ncam)]
-        if isinstance(camera, str) and camera in names:
-            camera = names.index(camera)
-        if not isinstance(camera, int) or not 0 <= camera < len(names):
-            known = ", ".join(f"{index} ({name})" for index, name in enumerate(names)) or "none"
-            raise ValueError(f"unknown camera {camera!r}; known: {known}")
-        view = mujoco.MjvCamera()
-        view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, camera
-        return view
 
     def _open_context(self, height: int, width: int, quality: Quality, shadows: bool) -> graphics.Context:
         visual, quality_settings = self._model.vis.global_, self._model.vis.quality
@@ -95,10 +109,6 @@ class Renderer:
             mujoco.mjr_uploadHField(self._model, self._context.mjr, field)
         for texture in textures:
             mujoco.mjr_uploadTexture(self._model, self._context.mjr, texture)
-
-    def camera_position(self) -> np.ndarray:
-        """Where the camera is in the present state, (3,)."""
-        return np.array(self._data.cam_xpos[self._camera.fixedcamid])
 
     def render(self, arrange: Arrange | None = None, distance: float = 1.0) -> np.ndarray:
         """Picture of the present state: uint8 (height, width, 3), a new array.

@@ -7,7 +7,7 @@ from dm_control.mujoco import Physics
 
 from envs.appearance import Appearance
 from envs.dynamics import Dynamics
-from envs.renderer import Quality, Renderer
+from envs.renderer import Quality, Renderer, check_quality, find_camera
 from envs.view import Arrange
 
 _NEAREST = 0.1  # metres: no camera of the suite is nearer to its robot
@@ -26,16 +26,21 @@ class Scene:
         camera: of the model, by number or name.
         horizon: decisions in an episode.
         shadows: whether lamps that a shift adds may cast shadows in fast pictures too.
+
+    Raises:
+        ValueError: for an unknown quality or camera.
     """
 
     def __init__(
         self, physics: Physics, camera: int | str, quality: Quality, horizon: int, shadows: bool = False
     ) -> None:
+        check_quality(quality)
         self.appearance, self.dynamics, self.horizon = Appearance(physics), Dynamics(physics), horizon
         self._physics, self._camera, self._quality, self._shadows = physics, camera, quality, shadows
         self._eyes = dict[int, _Eye]()
         self._arrange: Arrange | None = None
-        self._distance: float | None = None
+        self._number = find_camera(physics, camera)
+        self._distance = _NEAREST
 
     def restore(self) -> None:
         """Bring back what the training environment looks like and obeys."""
@@ -44,7 +49,10 @@ class Scene:
 
     def begin(self) -> None:
         """A new episode has begun: the physics is in its first state."""
-        self._distance = None
+        self.dynamics.begin()
+        # To the robot as it is now, so that a fixed camera does not swing with it.
+        away = self._physics.data.cam_xpos[self._number] - self._physics.data.subtree_com[1]
+        self._distance = max(_NEAREST, float(np.linalg.norm(away)))
         for eye in self._eyes.values():
             eye.renderer.upload([])  # some tasks draw a terrain
 
@@ -55,12 +63,11 @@ class Scene:
             eye.renderer.upload(self.appearance.textures)
             eye.version = self.appearance.version
         self._arrange = arrange
-        return eye.renderer.render(arrange, self._look_distance(eye.renderer))
+        return eye.renderer.render(arrange, self._distance)
 
     def backdrop(self, size: int, ground: bool) -> np.ndarray:
         """Where the last picture shows the sky, and with `ground` the floor too: bool (size, size)."""
-        renderer = self.eye(size).renderer
-        return renderer.backdrop(ground, self._arrange, self._look_distance(renderer))
+        return self.eye(size).renderer.backdrop(ground, self._arrange, self._distance)
 
     def eye(self, size: int) -> _Eye:
         """The renderer of pictures of that size, made when it is first asked for."""
@@ -73,13 +80,7 @@ class Scene:
         for eye in self._eyes.values():
             eye.renderer.close()
         self._eyes.clear()
+        self._arrange = None  # which knows this scene: together they would stay until the next full collection
 
     def _open(self, size: int) -> Renderer:
         return Renderer(self._physics, size, size, self._camera, self._quality, self._shadows)
-
-    def _look_distance(self, renderer: Renderer) -> float:
-        """From the camera to the robot when the episode began, so that a fixed camera does not swing with the robot."""
-        if self._distance is None:
-            robot = self._physics.data.subtree_com[1]
-            self._distance = max(_NEAREST, float(np.linalg.norm(renderer.camera_position() - robot)))
-        return self._distance

@@ -33,6 +33,8 @@ class SensorShift(gym.Wrapper):
 
     def __init__(self, env: gym.Env, shift: str, horizon: int = 1000) -> None:
         super().__init__(env)
+        if horizon < 1:
+            raise ValueError(f"horizon must be at least 1 step, got {horizon}")
         space = env.observation_space
         shape = space.shape or ()
         if not isinstance(space, gym.spaces.Box) or space.dtype != np.uint8 or len(shape) != 3:
@@ -66,7 +68,7 @@ class SensorShift(gym.Wrapper):
         """The environment's own picture, through the same sensor where it is uint8 (height, width, 3)."""
         picture = self.env.render()
         if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3:
-            return self._shift.apply(picture.copy())
+            return self._shift.apply(picture.copy()).copy()  # a shift may keep what it has shown
         return picture
 
     def _seen(self, obs: np.ndarray) -> np.ndarray:

@@ -139,7 +139,9 @@ class View:
         geom = self._scene.geoms[self._scene.ngeom]
         self._scene.ngeom += 1
         mujoco.mjv_initGeom(geom, kind, np.resize(size, 3), position, np.ravel(frame), np.array(color, np.float32))
-        geom.category = int(mujoco.mjtCatBit.mjCAT_DECOR)
+        # What `mjv_initGeom` leaves as it was in memory: first the number of the thing in pictures of segments.
+        geom.segid = self._scene.ngeom - 1
+        geom.objtype, geom.objid, geom.category = 0, -1, int(mujoco.mjtCatBit.mjCAT_DECOR)
 
 
 Arrange = Callable[[View], None]

@@ -54,19 +54,32 @@ class _Straightened:
         return getattr(self._env, name)
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        given = {"seed": seed, "options": options}
-        taken = {name: v for name, v in given.items() if v is not None and _takes(self._inner.reset, name)}
-        if seed is not None and "seed" not in taken:
-            if callable(getattr(self._inner, "seed", None)):
-                self._inner.seed(seed)
-            else:
-                warnings.warn(f"{self._inner} takes no seed", RuntimeWarning, stacklevel=3)
+        taken: dict[str, Any] = {}
+        if options is not None and _takes(self._env.reset, "options") and _takes(self._inner.reset, "options"):
+            taken["options"] = options
+        if seed is not None:
+            taken |= self._seed(seed)
         result = self._env.reset(**taken)
         space = self._env.observation_space
         is_observation = type(space).__name__ == "Tuple" and space.contains(result)
         if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict) and not is_observation:
             return result
         return result, {}
+
+    def _seed(self, seed: int) -> dict[str, Any]:
+        """Seed the environment, or say what `reset` is to be given for it."""
+        by_name = _takes(self._inner.reset, "seed", by_name=True)
+        if by_name and _takes(self._env.reset, "seed"):
+            return {"seed": seed}
+        if callable(getattr(self._inner, "seed", None)):
+            self._inner.seed(seed)
+        elif by_name:  # under a wrapper that hands nothing on
+            self._inner.reset(seed=seed)
+        elif _takes(self._env.reset, "seed") and _takes(self._inner.reset, "seed"):  # it may know one among **kwargs
+            return {"seed": seed}
+        else:
+            warnings.warn(f"{self._inner} takes no seed", RuntimeWarning, stacklevel=4)
+        return {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         result: Any = convert_to_terminated_truncated_step_api(self._env.step(action))
@@ -76,6 +89,8 @@ class _Straightened:
         return self._env.render(mode="rgb_array") if _takes(self._inner.render, "mode") else self._env.render()
 
 
-def _takes(function: Any, name: str) -> bool:
+def _takes(function: Any, name: str, by_name: bool = False) -> bool:
+    """Whether a function can be given that argument; `by_name`: among those that it names, not in **kwargs."""
     parameters = inspect.signature(function).parameters.values()
-    return any(parameter.name == name or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    found = any(parameter.name == name for parameter in parameters)
+    return found or (not by_name and any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters))

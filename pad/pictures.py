@@ -19,6 +19,8 @@ def load_pictures(folder: Path, height: int, width: int, most: int = 2_000) -> I
         FileNotFoundError: when there are none.
         ValueError: when one cannot be read.
     """
+    if most < 1:
+        raise ValueError(f"at least one picture is needed, got most={most}")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise FileNotFoundError(f"no pictures ({', '.join(sorted(SUFFIXES))}) in {folder}")
@@ -37,7 +39,7 @@ def load_pictures(folder: Path, height: int, width: int, most: int = 2_000) -> I
 def _read(path: Path) -> np.ndarray:
     """The first picture of a file: float32 (height, width, 3), 0 to 255."""
     pixels = np.asarray(iio.imread(path, index=0))
-    if pixels.dtype == np.uint8:
+    if pixels.dtype in (np.uint8, np.bool_):
         return np.asarray(iio.imread(path, index=0, mode="RGB"), np.float32)
     # Sixteen bits: the reader's own conversion would cut them off.
     colors = pixels[..., None].repeat(3, 2) if pixels.ndim == 2 else pixels[..., :3]

@@ -2,6 +2,7 @@ import gc
 import subprocess
 import sys
 import warnings
+import weakref
 from pathlib import Path
 
 import gymnasium as gym
@@ -11,6 +12,7 @@ from gymnasium.utils.env_checker import check_env
 
 import envs
 from envs import EnvConfig
+from envs.gradient import GradientEnv
 
 
 def check_strictly(env: gym.Env, skip_render_check: bool) -> None:
@@ -74,6 +76,8 @@ def test_a_terminal_state_terminates():
     *_, terminated, truncated, _ = env.step(np.zeros(env.action_space.shape))
     assert terminated
     assert not truncated
+    with pytest.raises(gym.error.ResetNeeded, match="no episode is running"):
+        env.unwrapped.step(np.zeros(env.action_space.shape))
 
 
 def test_settings_really_arrive():
@@ -184,8 +188,67 @@ def test_what_does_not_exist_is_refused_with_what_does(settings, message):
 
 @pytest.mark.parametrize("name", ["action_repeat", "frame_stack", "image_size", "episode_length"])
 def test_counts_below_one_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number .*1.*, got 0"):
         EnvConfig(**{name: 0})
+
+
+@pytest.mark.parametrize("settings", [{"episode_length": float("nan")}, {"image_size": 40_000}, {"frame_stack": 2.5}])
+def test_counts_that_are_none_are_refused(settings):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))} must be a whole number"):
+        EnvConfig(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"camera": 7}, {"quality": "best"}])
+def test_what_does_not_exist_is_refused_though_nothing_is_seen(settings):
+    with pytest.raises(ValueError, match="unknown"):
+        envs.make(EnvConfig(**settings), "state")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"observation": "pixles"}, "observation must be pixels or state, got 'pixles'"),
+        ({"render_size": 0}, "render_size must be from 1 to 4096, got 0"),
+        ({"render_size": -3}, "render_size must be from 1 to 4096, got -3"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        envs.make(EnvConfig(), **arguments)
+    if "observation" in arguments:
+        with pytest.raises(ValueError, match="got 'pixles'"):
+            GradientEnv("pixles")
+
+
+def test_without_an_episode_nothing_is_stepped_or_seen():
+    env = envs.DMControlEnv(EnvConfig(), "state")
+    for call in (lambda: env.step(np.zeros(1)), env.render):
+        with pytest.raises(gym.error.ResetNeeded, match=r"call reset\(\) before"):
+            call()
+
+
+def test_what_was_rendered_belongs_to_whoever_asked_for_it():
+    twins = [envs.make(EnvConfig(image_size=32, shift="repeated_frames"), render_size=32) for _ in range(2)]
+    pictures = [[env.reset(seed=0)[0]] for env in twins]
+    for _ in range(20):
+        for env, seen in zip(twins, pictures, strict=True):
+            seen.append(env.step(np.zeros(1))[0])
+        twins[0].render()[:] = 0
+    assert (np.stack(pictures[0]) == np.stack(pictures[1])).all()
+
+
+def test_a_closed_environment_is_gone_at_once():
+    gc.collect()
+    gc.disable()
+    try:
+        env = envs.DMControlEnv(EnvConfig(image_size=16, shift="camera"))
+        env.reset(seed=0)
+        scene = weakref.ref(env._scene)
+        env.close()
+        del env
+        assert scene() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("action", [np.full(1, np.nan), np.zeros(2), np.zeros((1, 1))])

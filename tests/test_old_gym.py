@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from pad.old_gym import from_old_gym
+from pad.old_gym import _Straightened, from_old_gym
 
 ROOT = Path(__file__).parents[1]
 try:
@@ -130,6 +130,49 @@ def test_a_seed_reaches_an_old_environment(make):
     first, second, other = (env.reset(seed=seed)[0] for seed in (1, 1, 2))
     assert (first == second).all()
     assert (first != other).any()
+
+
+class Careless(gymnasium.Env):
+    """Takes anything in reset and reads none of it; its seed has a method."""
+
+    observation_space = action_space = gymnasium.spaces.Discrete(10_000)
+
+    def __init__(self):
+        self.rng = np.random.default_rng()
+
+    def seed(self, seed=None):
+        self.rng = np.random.default_rng(seed)
+
+    def reset(self, **_):
+        return int(self.rng.integers(10_000))
+
+
+class Modern(Careless):
+    seed = None
+
+    def reset(self, seed=None, options=None):
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        return super().reset()
+
+
+class HandsNothingOn:
+    """A wrapper whose reset takes no arguments."""
+
+    observation_space = action_space = Careless.observation_space
+
+    def __init__(self, env):
+        self.unwrapped = env
+
+    def reset(self):
+        return self.unwrapped.reset()
+
+
+@pytest.mark.parametrize("env", [Careless(), HandsNothingOn(Modern()), HandsNothingOn(Careless()), Modern()])
+def test_a_seed_arrives_whatever_reset_pretends_to_take(env):
+    old = _Straightened(env)
+    first, again, other = (old.reset(seed=seed)[0] for seed in (1, 1, 2))
+    assert first == again != other
 
 
 @installed

@@ -4,6 +4,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pad.pictures import load_pictures
 
@@ -28,6 +29,13 @@ def test_sixteen_bits_are_scaled_and_of_a_moving_picture_the_first_is_taken(tmp_
     iio.imwrite(tmp_path / "a.png", np.full((5, 5), 32768, np.uint16))
     iio.imwrite(tmp_path / "b.webp", np.stack([np.full((8, 8, 3), value, np.uint8) for value in (50, 250)]), loop=0)
     assert load_pictures(tmp_path, 4, 4).float().mean((1, 2, 3)).tolist() == pytest.approx([128, 50], abs=3)
+
+
+def test_pictures_in_black_and_white_are_pictures_and_none_is_too_few(tmp_path):
+    Image.fromarray(np.eye(8, dtype=bool)).save(tmp_path / "a.png")
+    assert load_pictures(tmp_path, 8, 8)[0, 0].float().diagonal().tolist() == [255] * 8
+    with pytest.raises(ValueError, match="at least one picture is needed, got most=0"):
+        load_pictures(tmp_path, 8, 8, most=0)
 
 
 def test_of_very_many_pictures_evenly_chosen_ones_are_read(tmp_path):

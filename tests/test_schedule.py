@@ -90,6 +90,7 @@ def test_a_file_that_is_missing_or_broken_is_named(tmp_path):
     [
         ("noise", "is a shift noise already"),
         ("none", "none already"),
+        ("repeat", "repeat already"),
         ("My fog", "small letters and underscores, got 'My fog'"),
     ],
 )

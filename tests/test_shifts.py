@@ -1,5 +1,6 @@
 import copy
 import pickle
+import zipfile
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest
 from test_envs import check_strictly
 
 import envs
-from envs import SHIFTS, EnvConfig
-from envs.shifts import VideoFiles, make_shift, normalize
+from envs import SHIFTS, EnvConfig, shifts
+from envs.shifts import VideoFiles, make_shift, normalize, register
 from envs.shifts.backgrounds import FRAMES, SIZE, generate_background
+from envs.shifts.base import Shift
 from envs.shifts.colors import generate_colors, read_colors
 from envs.shifts.video import FilmCache, is_green, resize
 
@@ -493,3 +495,93 @@ def test_the_published_films_are_read(shift, count):
     frames = films.frames(0, 100)
     assert frames.shape[1:] == (100, 100, 3)
     assert len(frames) > 50
+
+
+@pytest.mark.parametrize("shift", ["none@0, color_hard@2", "friction:0", "noise@0, repeat@2"])
+def test_what_a_task_makes_of_its_model_stays(shift):
+    """The spinner of finger_spin is smoother than its model says."""
+    env = envs.make(EnvConfig(task="finger_spin", shift=shift, image_size=32))
+    for seed in range(2):
+        env.reset(seed=seed)
+        for _ in range(4):
+            env.step(np.zeros(2))
+        assert env.unwrapped._env.physics.named.model.dof_damping["hinge"] == pytest.approx(0.03)
+
+
+def test_things_before_a_film_are_seen_alike_in_every_process():
+    pictures = [first_picture("walker_walk", "video_hard + spheres") for _ in range(3)]
+    films = first_picture("walker_walk", "video_hard + spheres:0")
+    assert all((picture == pictures[0]).all() for picture in pictures)
+    assert (pictures[0] != films).mean() > 0.001
+
+
+def test_of_two_shifts_of_colours_the_later_one_counts_while_it_has_any_strength():
+    easy, hard = (rollout("walker_walk", f"{name} + {other}:0")[0] for name, other in (
+        ("color_easy", "color_hard"), ("color_hard", "color_easy")))  # fmt: skip
+    assert (easy == rollout("walker_walk", "color_easy")[0]).all()
+    assert (hard != easy).any()
+    growing = rollout("walker_walk", "color_easy:0..1 + color_hard", episode_length=40)[0]
+    assert (growing == rollout("walker_walk", "color_easy + color_hard", episode_length=40)[0]).all()
+
+
+def test_beside_a_distracting_camera_the_robot_stays_what_others_turn_around():
+    views = []
+
+    class Spy(Shift):
+        def arrange(self, view, agent_step):
+            views.append((view.focus, view.distance))
+
+    register("spy", Spy)
+    try:
+        for shift in ("spy", "distracting_camera_static + spy"):
+            first_picture("walker_walk", shift)
+    finally:
+        shifts._KINDS.pop("spy")
+    (focus, distance), (other, zoomed) = views[0], views[-1]
+    assert zoomed != distance
+    np.testing.assert_allclose(other, focus, atol=1e-5)
+
+
+def test_where_others_look_does_not_depend_on_whether_somebody_looked_before():
+    seen = []
+    for early in (True, False):
+        env = envs.DMControlEnv(EnvConfig(task="ball_in_cup_catch", shift="camera"), "state", render_size=32)
+        env.reset(seed=0)
+        if early:
+            env.render()
+        for _ in range(40):
+            env.step(np.ones(2))
+        seen.append(env.render())
+    assert (seen[0] == seen[1]).all()
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mkv", "libx264"), ("webm", "libvpx")])
+def test_a_film_that_ends_before_its_header_says_is_refused(tmp_path, suffix, codec):
+    path, noise = tmp_path / f"a.{suffix}", np.random.default_rng(0)
+    iio.imwrite(path, noise.integers(256, size=(60, 64, 64, 3), dtype=np.uint8), plugin="pyav", codec=codec, fps=10)
+    assert len(VideoFiles([path]).frames(0, 32)) == 60
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"ends early|cannot be read"):
+        VideoFiles([path]).frames(0, 16)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_colour_file_with_a_damaged_number_takes_no_memory(tmp_path, legacy):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "color_easy.pt"
+    torch.save(list(generate_colors("color_easy")), path, _use_new_zipfile_serialization=not legacy)
+    if not legacy:
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            content = archive.read(name)
+    else:
+        content = path.read_bytes()
+    at = content.rindex(b"r", 0, content.rindex(b"e."))  # LONG_BINPUT: a number of four bytes follows
+    damaged = content[: at + 4] + b"\x7f" + content[at + 5 :]
+    if legacy:
+        path.write_bytes(damaged)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, damaged)
+    with pytest.raises(ValueError, match="color_easy"):
+        read_colors(path)

@@ -129,7 +129,7 @@ def register(name: str, kind: type[Shift], group: str = "own") -> None:
     Raises:
         ValueError: for a name that is taken or that the grammar cannot say.
     """
-    if name in _KINDS or name == "none":
+    if name in _KINDS or name in ("none", "repeat"):
         raise ValueError(f"there is a shift {name} already")
     if not re.fullmatch(r"[a-z_]+", name):
         raise ValueError(f"a shift's name has small letters and underscores, got {name!r}")

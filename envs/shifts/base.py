@@ -19,6 +19,8 @@ class Shift:
     """From 0 to 1."""
     shadows = False
     """Whether it adds a lamp that casts shadows."""
+    recolors = False
+    """Whether it changes the model's own colours: where one of several in a segment changes, all are put on anew."""
 
     def begin(self, scene: Scene, rng: np.random.Generator) -> None:
         """A new episode, or a new part of one, starts; `scene` is as in training but for shifts that came before."""

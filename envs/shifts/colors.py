@@ -2,9 +2,11 @@
 
 import io
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -27,6 +29,8 @@ _SIZE = 100
 class ColorShift(Shift):
     """Each episode shows one of the given looks; the strength is how far its colours are from those of training."""
 
+    recolors = True
+
     def __init__(self, colors: Sequence[ColorSetting]) -> None:
         self._colors = colors
 
@@ -34,9 +38,6 @@ class ColorShift(Shift):
         self._look = self._colors[int(rng.integers(len(self._colors)))]
 
     def change(self, scene: Scene) -> None:
-        if self.strength == 0:
-            scene.appearance.restore()
-            return
         scene.appearance.recolor(**{part: self._blend(part, color) for part, color in self._look.items()})
 
     def _blend(self, part: str, color: np.ndarray) -> list[float]:
@@ -82,16 +83,28 @@ def read_colors(path: Path) -> Sequence[ColorSetting]:
     return settings
 
 
+def _load(file: BinaryIO, size: int) -> Any:
+    """One pickle of a file of that size. For a number that a damaged byte made huge its reader would take gigabytes."""
+    start = file.tell()
+    for opcode, argument, _ in pickletools.genops(file):
+        if "PUT" in opcode.name and (argument or 0) > size:
+            raise pickle.UnpicklingError(f"{argument} is no number of an object in {size} bytes")
+    file.seek(start)
+    return _ArrayUnpickler(file).load()
+
+
 def _unpickle(path: Path) -> Sequence[Mapping[str, object]]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-            return _ArrayUnpickler(io.BytesIO(archive.read(member))).load()
+            content = archive.read(member)
+            return _load(io.BytesIO(content), len(content))
     with path.open("rb") as file:
         # torch's older format: a magic number, a version and the machine's sizes come first.
+        size = path.stat().st_size
         for _ in range(3):
-            _ArrayUnpickler(file).load()
-        return _ArrayUnpickler(file).load()
+            _load(file, size)
+        return _load(file, size)
 
 
 def _numeric_dtype(name: str, *_: object) -> np.dtype:

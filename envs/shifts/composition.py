@@ -18,7 +18,9 @@ class Composition:
     """All that differs in an episode: the shifts of each segment of a timetable, in the order in which they act.
 
     Each shift draws from a stream of its own, which depends on the episode's seed, the segment and the shift's name:
-    what else acts beside it changes nothing in it. Its steps are those since its segment began.
+    what else acts beside it changes nothing in it. (The four published ones share the episode's own stream in the first
+    segment, as they had it before there were others: of two of them the one's draw tells the other's.) Its steps are
+    those since its segment began.
 
     Args:
         segments: the shifts of each segment, in the timetable's order of its parts.
@@ -44,14 +46,27 @@ class Composition:
         if entered and agent_step > 0:
             self._scene.restore()
         self._number, self._since = number, since
-        length = self.timetable.length(number, self._scene.horizon)
+        length, recolored = self.timetable.length(number, self._scene.horizon), False
         for part, shift in zip(self.timetable.segments[number].parts, self._segments[number], strict=True):
             progress = round(_LEVELS * min(1.0, since / length)) / _LEVELS
             strength = part.end if progress == 1 else part.start + progress * (part.end - part.start)
             changed, shift.strength = strength != shift.strength, strength
             if entered:
                 shift.begin(self._scene, self._stream(number, part.name))
-            if entered or changed:
+            if not (entered or changed):
+                continue
+            if shift.recolors:
+                recolored = True
+            else:
+                shift.change(self._scene)
+        if recolored:
+            self._recolor()
+
+    def _recolor(self) -> None:
+        """Put on all colours of the segment anew, in their order."""
+        self._scene.appearance.restore()
+        for shift in self._active:
+            if shift.recolors and shift.strength > 0:
                 shift.change(self._scene)
 
     def act(self, action: np.ndarray) -> np.ndarray:

@@ -115,7 +115,8 @@ class DistractingCamera(_Walk):
         view.orbit(np.pi / 2 * self.strength * yaw, np.pi / 2 * self.strength * pitch)
         focus = view.focus
         factor = 1 + self.strength * (0.5 + zoom)
-        view.place_camera(focus - factor * view.distance * view.forward, view.forward, view.up)
+        view.distance *= factor
+        view.place_camera(focus - view.distance * view.forward, view.forward, view.up)
         view.turn(0, 0, np.pi / 2 * self.strength * roll)
 
     def _first(self) -> np.ndarray:

@@ -164,18 +164,25 @@ def _decode(path: Path, limit: int) -> Iterator[np.ndarray]:
     """The first `limit` frames, each uint8 (height, width, 3).
 
     Raises:
-        ValueError: for a file that is no video, ends early, or holds a single frame.
+        ValueError: for a file that is no video, ends early (where its header tells), or holds a single frame.
     """
     import av
 
     count = 0
     try:
         with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
+            stream, end = container.streams.video[0], 0.0
+            for frame in container.decode(stream):
                 yield frame.to_ndarray(format="rgb24")
-                count += 1
+                count, end = count + 1, frame.time or 0.0
                 if count == limit:
                     return
+            # Where its header tells how long it should be. A sound beside it may last longer.
+            seconds = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
+            if count < stream.frames - 2 or end < 0.95 * seconds - 0.25:
+                raise ValueError(
+                    f"{path} ends early: {count} frames, {end:.1f} s, of {stream.frames or 'unknown'}, {seconds:.1f} s"
+                )
     except (OSError, av.FFmpegError, IndexError) as error:
         raise ValueError(f"{path} cannot be read as a video: {error}") from error
     if count < 2:
