@@ -39,7 +39,8 @@ def compute(
         workers: processes, here; on a cluster jobs that are under way at once.
         address: of a Dask scheduler or a Ray head, or a SLURM partition; None starts Dask or Ray here. For SLURM
             "local" runs its jobs on this machine, to try the set-up.
-        lost: `lost(*job)` stands for the result of a job whose process died, here, twice.
+        lost: `lost(*job)` stands for the result of a job whose process died, here and on Dask more than once. A single
+            worker here is this process itself.
 
     Raises:
         BadInput: when an engine's package is not installed, or nothing answers at the address.
@@ -51,8 +52,8 @@ def compute(
         return
     run, parcels = _carried(), [(_scripts(), pickle.dumps((function, job))) for job in jobs]
     clusters = {"dask": _compute_on_dask, "ray": _compute_on_ray, "slurm": _compute_on_slurm}
-    for result in clusters[engine](run, parcels, workers, address):
-        yield pickle.loads(result)  # noqa: S301  # of workers that run our own code
+    for number, result in clusters[engine](run, parcels, workers, address):
+        yield lost(*jobs[number]) if result is None else pickle.loads(result)  # noqa: S301  # workers run our own code
 
 
 def _compute_here(
@@ -128,9 +129,11 @@ def _carried() -> Run:
     return carried
 
 
-def _compute_on_dask(
-    run: Run, parcels: Sequence[tuple[bytes, bytes]], workers: int, address: str | None
-) -> Iterator[bytes]:
+Numbered = Iterator[tuple[int, bytes | None]]
+"""Of each job its number and its result; None when its process died."""
+
+
+def _compute_on_dask(run: Run, parcels: Sequence[tuple[bytes, bytes]], workers: int, address: str | None) -> Numbered:
     distributed = _import("distributed", "dask")
     logging.getLogger("distributed").setLevel(logging.WARNING)
     cluster = contextlib.nullcontext(address)
@@ -142,14 +145,25 @@ def _compute_on_dask(
             client.wait_for_workers(1, timeout=60)
         except (OSError, ValueError) as error:  # TimeoutError too
             raise cli.BadInput(f"no Dask scheduler with a worker at {address}: {error}") from error
-        with client, joblib.parallel_config("dask"):
-            pool = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
-            yield from pool(joblib.delayed(run)(*parcel) for parcel in parcels)
+        with client:
+            waiting, numbers, running = list(enumerate(parcels)), dict[str, int](), distributed.as_completed()
+
+            def start() -> None:
+                number, parcel = waiting.pop(0)
+                future = client.submit(run, *parcel, pure=False)
+                numbers[future.key] = number
+                running.add(future)
+
+            for _ in range(min(workers, len(parcels))):
+                start()
+            for future in running:
+                if waiting:
+                    start()
+                died = isinstance(future.exception(), distributed.KilledWorker)
+                yield numbers.pop(future.key), None if died else future.result()
 
 
-def _compute_on_ray(
-    run: Run, parcels: Sequence[tuple[bytes, bytes]], workers: int, address: str | None
-) -> Iterator[bytes]:
+def _compute_on_ray(run: Run, parcels: Sequence[tuple[bytes, bytes]], workers: int, address: str | None) -> Numbered:
     # Not by Ray's backend for joblib, which gives results when the last is finished: stopped, all would be lost.
     ray = _import("ray", "ray")
     if address:
@@ -160,12 +174,17 @@ def _compute_on_ray(
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise cli.BadInput(f"no Ray cluster at {address}: {error}") from error
     try:
-        remote, waiting, running = ray.remote(num_cpus=1)(run), list(parcels), []
+        remote, waiting, running = ray.remote(num_cpus=1)(run), list(enumerate(parcels)), {}
         while waiting or running:
             while waiting and len(running) < workers:
-                running.append(remote.remote(*waiting.pop(0)))
-            (done,), running = ray.wait(running)
-            yield ray.get(done)
+                number, parcel = waiting.pop(0)
+                running[remote.remote(*parcel)] = number
+            (done,), _ = ray.wait(list(running))
+            try:
+                result = ray.get(done)
+            except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError):
+                result = None
+            yield running.pop(done), result
     finally:
         ray.shutdown()
 
@@ -179,22 +198,31 @@ def _check_answers(address: str) -> None:
         raise cli.BadInput(f"no Ray cluster at {address}: {error}; name host:port or ray://host:port") from error
 
 
-def _compute_on_slurm(
-    run: Run, parcels: Sequence[tuple[bytes, bytes]], workers: int, address: str | None
-) -> Iterator[bytes]:
+def _compute_on_slurm(run: Run, parcels: Sequence[tuple[bytes, bytes]], workers: int, address: str | None) -> Numbered:
     submitit = _import("submitit", "slurm")
-    local, waiting, running = address == "local", list(parcels), []
+    local, waiting = address == "local", list(enumerate(parcels))
+    running: dict[Any, int] = {}
     executor = submitit.AutoExecutor(folder=Path("runs") / "slurm", cluster="local" if local else "slurm")
     executor.update_parameters(timeout_min=24 * 60, cpus_per_task=1)
     if not local:  # one array of jobs, of which SLURM runs so many at once
         executor.update_parameters(slurm_array_parallelism=workers, **({"slurm_partition": address} if address else {}))
-        running, waiting = executor.map_array(run, *zip(*parcels, strict=True)), []
-    while waiting or running:
-        while waiting and len(running) < workers:
-            running.append(executor.submit(run, *waiting.pop(0)))
-        job = next(iter(submitit.helpers.as_completed(running, poll_frequency=0.5)))
-        running.remove(job)
-        yield job.result()
+        submitted = executor.map_array(run, *zip(*parcels, strict=True))
+        running, waiting = {job: number for number, job in enumerate(submitted)}, []
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                number, parcel = waiting.pop(0)
+                running[executor.submit(run, *parcel)] = number
+            job = next(iter(submitit.helpers.as_completed(list(running), poll_frequency=0.5)))
+            number = running.pop(job)
+            try:
+                result = job.result()
+            except submitit.core.utils.UncompletedJobError:
+                result = None
+            yield number, result
+    finally:
+        for job in running:  # stopped: what waits in a queue would be run for nobody
+            job.cancel(check=False)
 
 
 def _import(name: str, engine: str) -> Any:

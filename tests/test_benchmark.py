@@ -19,6 +19,7 @@ import store
 import torch
 import under_way
 import yaml
+from dying import square_but_two
 from test_commands import ROOT, call, run
 from test_shifts import write_film
 
@@ -495,6 +496,22 @@ def test_processes_here_give_the_same_to_the_last_digit(finished, folder):
 def test_a_cluster_started_here_gives_the_same_to_the_last_digit(finished, folder, name, package, arguments):
     pytest.importorskip(package)
     engine(name, arguments, finished, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "package", "address"),
+    [("dask", "distributed", None), ("ray", "ray", None), ("slurm", "submitit", "local")],
+)
+def test_a_process_that_dies_on_a_cluster_takes_no_other_job_with_it(tmp_path, monkeypatch, name, package, address):
+    pytest.importorskip(package)
+    import engines
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'tests'}:{ROOT}")
+    jobs = [(number,) for number in range(5)]
+    found = list(engines.compute(square_but_two, jobs, name, 2, address, lambda number: f"lost {number}"))
+    assert sorted(found, key=str) == sorted([0, 1, "lost 2", 9, 16], key=str)
 
 
 @pytest.mark.slow
