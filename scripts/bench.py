@@ -81,7 +81,7 @@ def main() -> None:
     print(format_rows(rows))
     print(f"\n{describe(config)}")
     if config.output:
-        record = {"command": f"python {' '.join(sys.argv)}", "hardware": describe(config),
+        record = {"command": cli.typed(), "hardware": describe(config),
                   "rows": [dataclasses.asdict(row) for row in rows]}  # fmt: skip
         cli.write_text(config.output, json.dumps(record, indent=1) + "\n")
         say(f"wrote {config.output}")

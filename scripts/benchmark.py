@@ -108,7 +108,7 @@ def main() -> None:
         return
     with locked(config.folder):
         store, waiting = plan(config, cells)
-        store.describe(config, command())
+        store.describe(config, cli.typed())
         failures = run_all(waiting, config, store)
     if failures:
         raise cli.BadInput(
@@ -233,16 +233,11 @@ def check_shifts(base: envs.EnvConfig, shifts: Sequence[str]) -> None:
         env.close()
 
 
-def command() -> str:
-    """What was typed, to be typed again."""
-    return f"python {shlex.join(sys.argv)}"
-
-
 def run_all(cells: Sequence[Cell], config: BenchmarkConfig, store: Store) -> list[Result]:
     """Compute the cells and keep what comes of them; returns those that failed."""
     folder, total = config.folder.resolve(), sum(cell.episodes for cell in cells)
     names = [cell.id for cell in cells]
-    jobs, failures = [(cell, command(), config.videos, folder) for cell in cells], []
+    jobs, failures = [(cell, cli.typed(), config.videos, folder) for cell in cells], []
     with (
         progress_bar("episodes", total, count(folder, names), "episodes") as bar,
         Progress(bar, folder, names).watching() as progress,

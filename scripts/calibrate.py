@@ -1,4 +1,4 @@
-"""Measure the self-supervised loss of an agent in its training environment, for the gate of its adaptation.
+"""Measure the self-supervised loss and the features of an agent in its training environment, for its gate.
 
     python scripts/calibrate.py CHECKPOINT
 

@@ -107,7 +107,7 @@ def main() -> None:
     for line in lines(summary):
         print(line)
     if config.output:
-        record = {"command": f"python {' '.join(sys.argv)}", "hardware": hardware(), "settings": plain(config),
+        record = {"command": cli.typed(), "hardware": hardware(), "settings": plain(config),
                   **summary}  # fmt: skip
         cli.write_text(config.output, json.dumps(record, indent=1) + "\n")
         say(f"wrote {config.output}")

@@ -5,6 +5,7 @@ import importlib
 import io
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -88,6 +89,17 @@ def take_option(arguments: Sequence[str], name: str) -> tuple[str | None, list[s
     return value, rest
 
 
+def look_here() -> None:
+    """Modules are looked for in the current folder too."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+
+
+def typed() -> str:
+    """The command as it was typed, to be typed again."""
+    return f"python {shlex.join(sys.argv)}"
+
+
 def load_function(name: str) -> Callable[[], Any]:
     """What `module:function` names, with the current folder among those that modules are looked for in.
 
@@ -97,8 +109,7 @@ def load_function(name: str) -> Callable[[], Any]:
     module, _, function = name.partition(":")
     if not module or not function:
         raise BadInput(f"name a function as module:function, got {name!r}")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    look_here()
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:

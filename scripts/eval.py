@@ -201,7 +201,7 @@ def report(
             "env": checkpoint.env,
             "agent": settings.to_dict(checkpoint.agent.config),
             "hardware": hardware(),
-            "command": f"python {' '.join(sys.argv)}",
+            "command": cli.typed(),
             **(results[config.shift[0]] if len(results) == 1 else {"shifts": results}),
         }
         cli.write_text(config.output, json.dumps(record, indent=1) + "\n")

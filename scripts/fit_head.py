@@ -37,7 +37,8 @@ class FitConfig:
     policy: str | None = None
     """module:function, where the function returns a TorchPolicy."""
     checkpoint: str | None = None
-    """Or an agent of this package that was trained without a head: a run or a checkpoint folder."""
+    """Or an agent of this package that lacks one of the heads: a run, a checkpoint folder, or the name of one that
+    ships."""
     heads: tuple[AgentHead, ...] = ("inverse_dynamics",)
     """For a checkpoint: which heads it lacks and is to have."""
     head: Annotated[HeadConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=HeadConfig)

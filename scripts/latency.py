@@ -93,7 +93,7 @@ def main() -> None:
     print(format_blocks(config, blocks))
     if config.output:
         record_ = {
-            "command": f"python {' '.join(sys.argv)}", "hardware": hardware(),
+            "command": cli.typed(), "hardware": hardware(),
             "settings": settings.to_dict(dataclasses.replace(config, output=None)),
             "ratios": ratios(blocks), "blocks": [[dataclasses.asdict(block) for block in pair] for pair in blocks],
         }  # fmt: skip

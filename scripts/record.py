@@ -65,11 +65,12 @@ def main() -> None:
 
 def load(config: RecordConfig) -> tuple[Any, gym.Env]:
     """The policy and the environment that were named."""
-    env = None if config.env is None else make_env(config.env)
     if config.checkpoint is None:
-        assert env is not None
+        assert config.env is not None
         assert config.policy is not None
-        return cli.load_function(config.policy)(), env
+        policy = cli.load_function(config.policy)()  # first: its module may register the environment
+        return policy, make_env(config.env)
+    env = None if config.env is None else make_env(config.env)
     loaded = load_checkpoint(config.checkpoint, cli.check_device(config.device))
     if env is None:
         if not loaded.env:
@@ -83,6 +84,7 @@ def load(config: RecordConfig) -> tuple[Any, gym.Env]:
 def make_env(name: str) -> gym.Env:
     if ":" in name and not re.search(r"-v\d+$", name):
         return cli.load_function(name)()
+    cli.look_here()
     try:
         return gym.make(name)
     except (gym.error.Error, ImportError) as error:

@@ -6,9 +6,9 @@
 Evaluations (scripts/eval.py --adapt --output) go to README.md and docs/results.md, how those agents that ship were
 trained to docs/training.md, screenings (scripts/screen.py) to docs/adaptation.md, measurements (scripts/bench.py) to
 docs/speed.md, folders of benchmarks (scripts/benchmark.py) to docs/benchmark.md and, where they are on published
-data, README.md and docs/results.md, latencies (scripts/latency.py) to docs/deploy.md; the points of scripts/soak.py
-are in no table. A table replaces what stands between the markers of a document, so that no number in it is typed by
-hand. --check changes nothing and fails where one says something else.
+data, README.md and docs/results.md; what scripts/latency.py, soak.py and sb3_example.py measured to docs/deploy.md. A
+table replaces what stands between the markers of a document, so that no number in it is typed by hand. --check changes
+nothing and fails where one says something else.
 """
 
 import json

@@ -117,7 +117,7 @@ def main() -> None:
             "head": known["head"],
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
             "hardware": hardware(),
-            "command": f"python {' '.join(sys.argv)}",
+            "command": cli.typed(),
             "rows": [
                 {"tint": tint, "policy": arm, **summary(met, arms["frozen"])}
                 for tint, arms in episodes.items()

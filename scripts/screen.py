@@ -76,7 +76,7 @@ def main() -> None:
     met = {cell: found for cell, found in zip(cells, episodes, strict=True) if cell[:2] not in short}
     if met:
         rows = make_rows(met, candidates)
-        record = {"command": f"python {' '.join(sys.argv)}", "hardware": hardware(), "episodes": config.episodes,
+        record = {"command": cli.typed(), "hardware": hardware(), "episodes": config.episodes,
                   "seed": config.seed, "split": "validation", "rows": rows}  # fmt: skip
         print(format_screening(rows))
         cli.write_text(config.output, json.dumps(record, indent=1) + "\n")

@@ -197,7 +197,7 @@ def resident_mb() -> float:
 def write(config: SoakConfig, points: list[Point], policy: AdaptivePolicy) -> None:
     assert config.output is not None
     record = {
-        "command": f"python {' '.join(sys.argv)}",
+        "command": cli.typed(),
         "hardware": hardware(),
         "settings": {**dataclasses.asdict(config), "output": str(config.output)},
         "guards": policy.counts,

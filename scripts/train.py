@@ -42,7 +42,7 @@ EVALUATION_SEED = 2000
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train an agent. The defaults are the paper's; configs/cpu holds what two cores can afford."""
+    """Train an agent. The defaults are the paper's but for env.quality; configs/cpu holds what two cores can afford."""
 
     seed: int = 1
     """Seed of networks, exploration and episodes."""

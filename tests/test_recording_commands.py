@@ -5,6 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 from conftest import SMALL, make_agent
 from test_commands import call
@@ -92,6 +93,22 @@ def test_anything_that_acts_can_be_recorded(folder):
     )
     assert result.returncode == 0, result.stderr
     assert not any(action.any() for action in load_episodes(folder / "plain")[0].actions)
+
+
+@pytest.mark.parametrize("env", ["Mine-v0", "my_arm:Mine-v0"])
+def test_the_module_of_the_policy_may_register_the_environment(folder, env):
+    (folder / "my_arm.py").write_text(
+        "import gymnasium\nfrom my_robot import make_env, make_plain\n"
+        "gymnasium.register('Mine-v0', entry_point=lambda **_: make_env())\n"
+    )
+    try:
+        result = call(
+            f"record.py --policy my_arm:make_plain --env {env} --episodes 1 --output {env.count(':')}", folder
+        )
+        assert result.returncode == 0, result.stderr
+    finally:
+        sys.modules.pop("my_arm", None)
+        gym.registry.pop("Mine-v0", None)
 
 
 @pytest.mark.parametrize(
