@@ -211,10 +211,11 @@ def test_what_was_accepted_is_not_tried_again_until_more_was_learned(agent):
     assert updates == 4
 
 
-def test_weights_on_trial_see_each_picture_once(agent):
+def test_weights_on_trial_see_each_picture_and_act_on_it_once(agent):
     policy = AdaptivePolicy(agent, guarded(dataclasses.replace(LEARNING, every=6), trial=100))
-    encoded, encode = [], policy.model.encode
+    encoded, acted, encode, act = [], [], policy.model.encode, policy.model.act
     policy.model.encode = lambda seen: encoded.append(seen) or encode(seen)
+    policy.model.act = lambda features, seen: acted.append(seen) or act(features, seen)
     obs = scene(0)
     for step in range(12):
         policy.act(obs)
@@ -224,6 +225,14 @@ def test_weights_on_trial_see_each_picture_once(agent):
     # Each of 13 pictures by the weights in use, and those from the first trial on, the one before it included, by the
     # ones on trial.
     assert len(encoded) == 13 + 7
+    assert len(acted) == 13 + 6
+
+
+def test_an_action_that_a_control_loop_writes_to_is_not_what_guards_compare(agent):
+    policy = AdaptivePolicy(agent, guarded(trial=100))
+    expected = policy.act(scene()).copy()
+    policy.act(scene())[:] = 7
+    assert (policy.act(scene()) == expected).all()
 
 
 def test_a_rejected_update_leaves_no_trace(agent):

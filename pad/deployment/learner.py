@@ -4,6 +4,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,21 +25,39 @@ CHECK_EVERY = 4
 
 
 class Features:
-    """Features of the newest observations, each computed once for the same weights."""
+    """Features of the newest observations and the actions they lead to, each computed once for the same weights."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._kept: deque[tuple[Seen, Weights, Tensor]] = deque(maxlen=6)
+        self._kept: deque[_Kept] = deque(maxlen=6)
 
     @torch.no_grad()
     def of(self, seen: Seen, weights: Weights) -> Tensor:
-        """Those of an observation under `weights`, which the model must hold."""
-        for kept_seen, kept_weights, features in self._kept:
-            if kept_seen is seen and kept_weights is weights:
-                return features
-        features = self._model.encode(seen)
-        self._kept.append((seen, weights, features))
-        return features
+        """Features of an observation under `weights`, which the model must hold."""
+        return self._find(seen, weights).features
+
+    @torch.no_grad()
+    def action(self, seen: Seen, weights: Weights) -> Any:
+        """The most likely action then; the caller's own."""
+        kept = self._find(seen, weights)
+        if kept.action is None:
+            kept.action = self._model.act(kept.features, seen)
+        return deepcopy(kept.action)
+
+    def _find(self, seen: Seen, weights: Weights) -> "_Kept":
+        for kept in self._kept:
+            if kept.seen is seen and kept.weights is weights:
+                return kept
+        self._kept.append(_Kept(seen, weights, self._model.encode(seen)))
+        return self._kept[-1]
+
+
+@dataclass
+class _Kept:
+    seen: Seen
+    weights: Weights
+    features: Tensor
+    action: Any = None
 
 
 class Learner:
@@ -157,7 +176,7 @@ class Learner:
         if self._is_worse_than_trained(transition, loss):
             self._fail("explosion")
             return measured
-        self._try(transition, loss, after)
+        self._try(transition, loss)
         return {**measured, **self._learn(), "self_supervised_loss": loss}
 
     @torch.no_grad()
@@ -168,13 +187,12 @@ class Learner:
         """Loss and next action that other weights would give."""
         self._hold(weights)
         before, after = (self.features.of(seen, weights) for seen in (transition.obs, transition.next_obs))
-        loss, action = self._loss_between(before, transition, after), self._action(after, transition.next_obs)
+        loss, action = self._loss_between(before, transition, after), self._action(transition.next_obs, weights)
         self._hold(self.weights)
         return loss, action
 
-    @torch.no_grad()
-    def _action(self, features: Tensor, seen: Seen) -> np.ndarray:
-        return self.model.compared(self.model.act(features, seen))
+    def _action(self, seen: Seen, weights: Weights) -> np.ndarray:
+        return self.model.compared(self.features.action(seen, weights))
 
     def _is_worse_than_trained(self, transition: Transition, loss: float) -> bool:
         factor = self.config.guards.explosion
@@ -183,12 +201,13 @@ class Learner:
         trained_loss, _ = self._under(self.trained, transition)
         return self._used_loss.add(loss) > factor * self._trained_loss.add(trained_loss)
 
-    def _try(self, transition: Transition, loss: float, features: Tensor) -> None:
+    def _try(self, transition: Transition, loss: float) -> None:
         tried = self._tried
         if self._trial is None or tried is None:
             return
         tried_loss, tried_action = self._under(tried, transition)
-        verdict = self._trial.add(loss, tried_loss, self._action(features, transition.next_obs), tried_action)
+        used_action = self._action(transition.next_obs, self.weights)
+        verdict = self._trial.add(loss, tried_loss, used_action, tried_action)
         if verdict == "accepted":
             self.counts["accepted"] += 1
             self._failures.succeeded()

@@ -231,7 +231,7 @@ class AdaptivePolicy:
             seen = self._with_rest(self._last_valid, obs)
         if seen is None:  # blind from the episode's first frame on: something must be done
             seen = self._blindly(obs)
-        return self._model.act(self._features.of(seen, self._weights), seen)
+        return self._features.action(seen, self._weights)
 
     def _with_rest(self, seen: Seen, obs: Observation) -> Seen:
         """Earlier pictures with the newest of the other entries, as far as there are any."""
