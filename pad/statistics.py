@@ -130,3 +130,19 @@ def _difference(adapted: Sequence[Sequence[float]], frozen: Sequence[Sequence[fl
 
 def _mean_over_strata(strata: Strata) -> np.ndarray:
     return np.asarray(np.mean([stratum.mean(axis=-1) for stratum in strata], axis=0))
+
+
+def mean_over_groups(groups: Sequence[Strata], fixed: bool, resamples: int = 2_000, seed: int = 0) -> Interval:
+    """Mean over groups of the mean over their strata, such as the agents of tasks, with its 95 % bootstrap interval.
+
+    Args:
+        fixed: whether the mean is of these groups and no others: then scores alone are resampled, else groups first
+            and scores within them (the two-stage bootstrap, Davison and Hinkley, 1997, section 3.8).
+    """
+    rng = np.random.default_rng(seed)
+    drawn = np.stack([_mean_over_strata([_resample(s, resamples, rng) for s in strata]) for strata in groups])
+    if not fixed:  # a group that is drawn twice is not drawn with the same scores
+        drawn = drawn[rng.integers(len(groups), size=drawn.shape), rng.integers(resamples, size=drawn.shape)]
+    low, high = np.quantile(drawn.mean(0), [0.025, 0.975])
+    mean = np.mean([_mean_over_strata(strata) for strata in groups])
+    return Interval(float(mean), float(low), float(high))

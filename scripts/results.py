@@ -18,6 +18,7 @@ from typing import Any
 
 import cli
 from episodes import is_as_named, shifts_of
+from gains import format_gains, format_learning
 from latency import Block, LatencyConfig, format_blocks
 from published import PUBLISHED, SHIFTS, TASKS, published
 from report_overview import make_overview
@@ -71,8 +72,10 @@ def main() -> None:
                 "none of these evaluations is of the default setting: name pad/zoo/*/evaluation.json too"
             )
         put(Path("README.md"), make_summary(evaluations), "--check" in arguments)
-        both = f"{compare_with_published(default_cells(evaluations))}\n\n{make_table(evaluations)}"
-        put(Path("docs/results.md"), both, "--check" in arguments)
+        default = [record for record in evaluations if record["settings"]["adaptation"] == "default"]
+        tables = (compare_with_published(default_cells(evaluations)), format_gains(default), format_learning(default),
+                  make_table(evaluations))  # fmt: skip
+        put(Path("docs/results.md"), "\n\n".join(tables), "--check" in arguments)
     agents = [path.parent for path in paths if path.is_file() and path.resolve().parent.parent == ZOO.resolve()]
     if agents:
         put(Path("docs/training.md"), format_training(agents), "--check" in arguments)

@@ -123,3 +123,27 @@ def test_aggregates_equal_those_of_rliable():
     band = statistics.profile_band(list(x.T), thresholds)
     assert band.value == pytest.approx(profiles["x"])
     assert np.stack([band.low, band.high]) == pytest.approx(intervals["x"], abs=0.07)
+
+
+def test_a_mean_over_groups_counts_each_group_alike_however_many_agents_it_has():
+    one, other = [np.array([10.0, 10.0])], [np.array([0.0, 0.0]), np.array([4.0, 4.0])]
+    for fixed in (True, False):
+        assert statistics.mean_over_groups([one, other], fixed).mean == pytest.approx(6)
+
+
+def test_groups_that_differ_widen_the_interval_only_where_others_are_asked_for():
+    groups = [[np.array([value, value])] for value in (0.0, 10.0, 20.0)]
+    fixed, drawn = (statistics.mean_over_groups(groups, fixed) for fixed in (True, False))
+    assert fixed.low == fixed.mean == fixed.high == pytest.approx(10)
+    assert drawn.low < 5 < 15 < drawn.high
+    assert drawn == statistics.mean_over_groups(groups, fixed=False)
+
+
+def test_the_mean_over_groups_covers_what_it_claims():
+    rng = np.random.default_rng(2)
+    covered = 0
+    for _ in range(100):
+        groups = [[rng.normal(5 + offset, 1, 20)] for offset in rng.normal(0, 3, 12)]
+        interval = statistics.mean_over_groups(groups, fixed=False, resamples=500)
+        covered += interval.low <= 5 <= interval.high
+    assert 84 <= covered <= 99

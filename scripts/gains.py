@@ -1,0 +1,87 @@
+"""What adaptation brings on average over tasks, and how often it learned: tables from evaluations of shipped agents."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from episodes import shifts_of
+
+from pad.evaluation import Interval, mean_interval
+from pad.statistics import mean_over_groups
+
+HARD = ("color_hard", "video_easy", "video_hard")
+"""The shifts that cost a return worth winning back."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A mean over agents, every task counting alike."""
+
+    frozen: float
+    adapted: float
+    over_episodes: Interval
+    """Adapted minus frozen; the interval asks how it would be in other episodes of the same tasks."""
+    over_tasks: Interval
+    """The same number; the interval asks how it would be on other tasks as well."""
+    lost: list[str]
+    """Agents whose own interval lies below zero."""
+
+
+def mean_gain(records: list[dict[str, Any]], shifts: tuple[str, ...]) -> Gain:
+    """Of evaluations that all hold these shifts, one an agent, whose episodes are the same under each of them."""
+    differences: dict[str, list[np.ndarray]] = {}
+    arms: dict[str, list[np.ndarray]] = {}
+    lost = []
+    for record in records:
+        cells = [shifts_of(record)[shift] for shift in shifts]
+        # Rows of shifts: an episode begins in the same way under each, so all are drawn together.
+        frozen, adapted = (np.array([cell[arm]["returns"] for cell in cells]) for arm in ("frozen", "adapted"))
+        task = record["env"]["task"]
+        differences.setdefault(task, []).append((adapted - frozen).mean(0))
+        arms.setdefault(task, []).append(np.stack([frozen.mean(), adapted.mean()]))
+        if mean_interval(differences[task][-1]).high < 0:
+            lost.append(record["settings"]["checkpoint"])
+    frozen_mean, adapted_mean = np.mean([np.mean(of_task, 0) for of_task in arms.values()], 0)
+    groups = list(differences.values())
+    return Gain(float(frozen_mean), float(adapted_mean), mean_over_groups(groups, fixed=True),
+                mean_over_groups(groups, fixed=False), lost)  # fmt: skip
+
+
+def format_gains(records: list[dict[str, Any]]) -> str:
+    """Markdown table of evaluations of one setting: a row for each shift that all met, and one for the hard ones."""
+    met = [shift for shift in shifts_of(records[0]) if all(shift in shifts_of(record) for record in records)]
+    rows: list[tuple[str, ...]] = [(shift,) for shift in met]
+    if set(HARD) <= set(met):
+        rows.append(HARD)
+    tasks = len({record["env"]["task"] for record in records})
+    lines = [
+        f"Means over {tasks} tasks, {len(records)} agents:", "",
+        "| shift | frozen | adapted | adapted − frozen, other episodes | other tasks too | surely lost |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for shifts in rows:
+        gain = mean_gain(records, shifts)
+        name = shifts[0] if len(shifts) == 1 else f"**mean of {len(shifts)}**"
+        lines.append(
+            f"| {name} | {gain.frozen:.0f} | {gain.adapted:.0f} | {gain.over_episodes.format('+')} | "
+            f"{gain.over_tasks.format('+')} | {', '.join(gain.lost)} |"
+        )
+    return "\n".join(lines)
+
+
+def format_learning(records: list[dict[str, Any]]) -> str:
+    """Markdown table of evaluations: at what share of the decisions each agent learned."""
+    shifts = list(dict.fromkeys(shift for record in records for shift in shifts_of(record)))
+    lines = ["Share of decisions at which the gate was open:", "",
+             f"| agent | {' | '.join(shifts)} |", "|---" * (len(shifts) + 1) + "|"]  # fmt: skip
+    for record in records:
+        cells = shifts_of(record)
+        shares = [f"{100 * share_learned(cells[shift]['adapted']):.0f} %" if shift in cells else "" for shift in shifts]
+        lines.append(f"| {record['settings']['checkpoint']} | {' | '.join(shares)} |")
+    return "\n".join(lines)
+
+
+def share_learned(arm: dict[str, Any]) -> float:
+    """Of the decisions that the gate judged."""
+    learned, shut = sum(arm["updates"]), sum(guards.get("gate", 0) for guards in arm["guards"])
+    return learned / max(learned + shut, 1)

@@ -1,0 +1,53 @@
+import pytest
+from gains import format_gains, format_learning, mean_gain, share_learned
+
+HARD = ("color_hard", "video_easy", "video_hard")
+
+
+def record(agent: str, task: str, gains: dict[str, list[float]]) -> dict:
+    """An evaluation whose frozen policy always has a return of 100."""
+    cells = {
+        shift: {
+            "frozen": {"returns": [100.0] * len(values)},
+            "adapted": {
+                "returns": [100 + value for value in values],
+                "updates": [3] * len(values), "guards": [{"gate": 1}] * len(values),
+            },
+        }
+        for shift, values in gains.items()
+    }  # fmt: skip
+    return {"settings": {"checkpoint": agent}, "env": {"task": task}, "shifts": cells}
+
+
+RECORDS = [
+    record("walker", "walk", {shift: [10.0, 20.0] for shift in ("none", *HARD)}),
+    record("walker_2", "walk", {shift: [30.0, 40.0] for shift in HARD}),
+    record("finger", "spin", {shift: [-8.0, -8.0] for shift in HARD}),
+]
+
+
+def test_tasks_count_alike_in_the_mean_gain_and_losers_are_named():
+    gain = mean_gain(RECORDS, HARD)
+    assert gain.frozen == 100
+    assert gain.over_episodes.mean == pytest.approx(((15 + 35) / 2 - 8) / 2)
+    assert gain.adapted == pytest.approx(108.5)
+    assert gain.lost == ["finger"]
+    assert gain.over_tasks.low <= -8 < gain.over_episodes.low
+
+
+def test_the_episodes_of_all_shifts_are_drawn_together():
+    # What is lost under one shift is won under another, in the same episode: the mean of both does not vary.
+    opposite = record("walker", "walk", {"none": [-10.0, 10.0], "color_easy": [10.0, -10.0]})
+    interval = mean_gain([opposite], ("none", "color_easy")).over_episodes
+    assert interval.low == interval.high == 0
+
+
+def test_the_table_holds_the_shifts_that_all_agents_met_and_the_mean_of_the_hard_ones():
+    rows = [line.split("|")[1].strip() for line in format_gains(RECORDS).splitlines() if line.startswith("|")]
+    assert rows == ["shift", "---", *HARD, "**mean of 3**"]
+
+
+def test_what_the_gate_let_through_is_a_share_of_what_it_judged():
+    assert share_learned(RECORDS[0]["shifts"]["none"]["adapted"]) == 0.75
+    assert share_learned({"updates": [0], "guards": [{}]}) == 0
+    assert "| walker_2 |  | 75 % | 75 % | 75 % |" in format_learning(RECORDS)
