@@ -68,8 +68,6 @@ def save_checkpoint(
         "env": checkpoint.env,
         "about": checkpoint.about,
     }
-    fresh = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
     files = {"config.yaml": _to_yaml(description).encode()}
     if model:
         weights = {name: value.detach().cpu().contiguous() for name, value in agent.state_dict().items()}
@@ -79,24 +77,27 @@ def save_checkpoint(
         buffer = io.BytesIO()
         torch.save(dict(train_state), buffer)
         files["train_state.pt"] = buffer.getvalue()
-    write_folder(fresh, files)
-    replace_folder(fresh, folder)
+    write_folder(folder, files)
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """A new folder with these files, on the disk; or none, where that does not take them.
+    """A folder with these files and no others, in the place of the one that is there as soon as it is whole.
 
     Raises:
-        OSError: when it does not. Writers of libraries raise errors of their own, which say less.
+        OSError: when the disk does not take them; the folder that was there is left, and nothing beside it. Writers of
+            libraries raise errors of their own, which say less.
     """
-    folder.mkdir(parents=True)
+    fresh = folder.with_name(f"{folder.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
     try:
         for name, content in files.items():
-            (folder / name).write_bytes(content)
-            sync(folder / name)
+            (fresh / name).write_bytes(content)
+            sync(fresh / name)
     except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
         raise
+    replace_folder(fresh, folder)
 
 
 def _to_yaml(description: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """A self-supervised head for a policy that has none, from transitions logged where the policy was trained."""
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from pad import settings
 from pad.agent import Agent
-from pad.checkpoint import replace_folder, write_folder
+from pad.checkpoint import write_folder
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.guards import FrameGuard
 from pad.deployment.model import AgentModel, Model, Transition
@@ -280,16 +279,13 @@ def save_head(folder: str | Path, policy: TorchPolicy) -> None:
     folder = Path(folder)
     if folder.exists() and not _is_head(folder):
         raise FileExistsError(f"{folder} is there already and holds no head, or other things beside it")
-    fresh = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
     # A layer under two names is written once; `load_model` knows both.
     named, kept = (*policy.network.named_parameters(), *policy.network.named_buffers()), policy.network.state_dict()
     weights = {name: value.detach().cpu().contiguous() for name, value in named if name in kept}
     calibration = None if policy.calibration is None else settings.to_dict(policy.calibration)
     about = {"head": FORMAT, "origin": policy.origin, "calibration": calibration}
     described = yaml.safe_dump(about, sort_keys=False).encode()
-    write_folder(fresh, {"config.yaml": described, "model.safetensors": safetensors.torch.save(weights)})
-    replace_folder(fresh, folder)
+    write_folder(folder, {"config.yaml": described, "model.safetensors": safetensors.torch.save(weights)})
 
 
 def _is_head(folder: Path) -> bool:
