@@ -160,6 +160,68 @@ def test_in_the_training_environment_the_guarded_policy_acts_as_the_frozen_one(c
     assert adapted.guards["gate"] == 30
 
 
+class Scripted:
+    """A gate that opens when it is told to, and notes what it was shown."""
+
+    needs_loss = False
+
+    def __init__(self, *states: bool) -> None:
+        self.states, self.shown = list(states), []
+
+    def reset(self) -> None:
+        pass
+
+    def is_open(self, loss, channels=None) -> bool:
+        self.shown.append(channels)
+        return self.states.pop(0)
+
+
+def at_home(agent, *states: bool, **guards) -> tuple[AdaptivePolicy, Scripted]:
+    policy = AdaptivePolicy(agent, guarded(gate_features=1.0, home=True, **guards))
+    gate = policy._learner._gate = Scripted(*states)
+    return policy, gate
+
+
+@pytest.mark.parametrize("guards", [{}, {"trial": 1}])
+def test_while_the_gate_is_shut_the_trained_weights_act_if_they_are_to(calibrated, guards):
+    policy, _ = at_home(calibrated, *[True] * 8, False, False, True, **guards)
+    stream = list(transitions(11))
+    for transition in stream[:8]:
+        policy.observe(*transition)
+    obs = scene(3)
+    assert (policy.act(obs) != calibrated.act(obs)).any()
+    learned = [weight.clone() for weight in policy._learner.shadow]
+    for transition in stream[8:10]:
+        policy.observe(*transition)
+        assert (policy.act(obs) == calibrated.act(obs)).all()
+    assert policy.counts["home"] == 1
+    assert policy.report()["drift"] == 0
+    assert all(a.equal(b) for a, b in zip(policy._learner.shadow, learned, strict=True))
+    policy.observe(*stream[10])  # what was learned goes on from where it was
+    moved = [float((a - b).norm()) for a, b in zip(policy._learner.shadow, learned, strict=True)]
+    far = [float((a - b).norm()) for a, b in zip(learned, policy._learner.trained, strict=True)]
+    assert 0 < sum(moved) < sum(far)
+    if guards:  # and must prove itself again
+        assert (policy.act(obs) == calibrated.act(obs)).all()
+    else:
+        assert (policy.act(obs) != calibrated.act(obs)).any()
+
+
+def test_a_gate_at_home_looks_with_the_trained_weights(calibrated):
+    policy, gate = at_home(calibrated, *[True] * 6)
+    for transition in transitions(6):
+        policy.observe(*transition)
+        trained = as_model(calibrated)
+        expected = trained.channels(trained.encode(trained.see(transition[2])).detach())
+        assert np.allclose(gate.shown[-1], expected, rtol=1e-5)
+    assert policy.report()["drift"] > 0
+
+
+def test_nobody_is_at_home_without_a_gate():
+    with pytest.raises(ValueError, match="give a gate too"):
+        GuardConfig(gate=None, gate_features=None, home=True)
+
+
 def test_under_a_shift_it_learns(calibrated):
     adapted = run_episode(make_gradient_env(steps=60, tint=(0.3, 0.6, 1)), AdaptivePolicy(calibrated), 2)
     assert adapted.updates > 10

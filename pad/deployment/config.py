@@ -22,6 +22,9 @@ class GuardConfig:
     one."""
     gate: float | None = None
     """And only while the running self-supervised loss exceeds this many times the usual one of training."""
+    home: bool = False
+    """The gate looks with the trained weights, whatever weights are in use, and while it is shut the trained ones act.
+    What was learned is kept, and must pass a trial again when the gate opens."""
     trial: int | None = 2
     """What to accept: new weights are tried beside those in use, on each transition before they learn from it, and
     taken over only if they have inferred the actions of the last so many better."""
@@ -47,6 +50,8 @@ class GuardConfig:
         for name in ("pull", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if self.home and self.gate is None and self.gate_features is None:
+            raise ValueError("home says who acts while the gate is shut: give a gate too, or home False")
         if self.action_jump is not None and self.trial is None:
             raise ValueError("action_jump is measured in a trial: give a trial too, or action_jump None")
 

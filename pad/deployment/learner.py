@@ -29,7 +29,7 @@ class Features:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._kept: deque[_Kept] = deque(maxlen=6)
+        self._kept: deque[_Kept] = deque(maxlen=8)
 
     @torch.no_grad()
     def of(self, seen: Seen, weights: Weights) -> Tensor:
@@ -162,22 +162,41 @@ class Learner:
         if self._gate is None and self._trial is None and self.config.guards.explosion is None:
             return self._learn()
         gate, after = self._gate, self.features.of(transition.next_obs, self.weights)
-        if gate is not None and not gate.needs_loss and not gate.is_open(None, self.model.channels(after)):
-            self.counts["gate"] += 1
-            return {"updates": 0}
+        if gate is not None and not gate.needs_loss and not gate.is_open(None, self._judged(transition.next_obs)):
+            return self._shut({"updates": 0})
         loss = self._loss_between(self.features.of(transition.obs, self.weights), transition, after)
         measured: Metrics = {"self_supervised_loss": loss, "updates": 0}
         if not math.isfinite(loss):
             self._fail("not_finite")
             return measured
-        if gate is not None and gate.needs_loss and not gate.is_open(loss, self.model.channels(after)):
-            self.counts["gate"] += 1
-            return measured
+        if gate is not None and gate.needs_loss and not gate.is_open(loss, self._judged(transition.next_obs)):
+            return self._shut(measured)
         if self._is_worse_than_trained(transition, loss):
             self._fail("explosion")
             return measured
         self._try(transition, loss)
         return {**measured, **self._learn(), "self_supervised_loss": loss}
+
+    def _judged(self, seen: Seen) -> np.ndarray:
+        """What the gate compares with training."""
+        home = self.config.guards.home and self.weights is not self.trained
+        if not home:
+            return self.model.channels(self.features.of(seen, self.weights))
+        self._hold(self.trained)
+        channels = self.model.channels(self.features.of(seen, self.trained))
+        self._hold(self.weights)
+        return channels
+
+    def _shut(self, measured: Metrics) -> Metrics:
+        """Learn nothing; where the settings say so, act as trained until the gate opens. What was learned is kept."""
+        self.counts["gate"] += 1
+        if self.config.guards.home and self.weights is not self.trained:
+            self.counts["home"] += 1
+            self.weights, self._tried = self.trained, None
+            self._hold(self.weights)
+            if self._trial is not None:
+                self._trial.reset()
+        return measured
 
     @torch.no_grad()
     def _loss_between(self, features: Tensor, transition: Transition, next_features: Tensor) -> float:
