@@ -24,7 +24,7 @@ class Gain:
     over_tasks: Interval
     """The same number; the interval asks how it would be on other tasks as well."""
     lost: list[str]
-    """Agents whose own interval lies below zero."""
+    """Agents whose own interval lies below zero, and by how much."""
 
 
 def mean_gain(records: list[dict[str, Any]], shifts: tuple[str, ...]) -> Gain:
@@ -39,8 +39,9 @@ def mean_gain(records: list[dict[str, Any]], shifts: tuple[str, ...]) -> Gain:
         task = record["env"]["task"]
         differences.setdefault(task, []).append((adapted - frozen).mean(0))
         arms.setdefault(task, []).append(np.stack([frozen.mean(), adapted.mean()]))
-        if mean_interval(differences[task][-1]).high < 0:
-            lost.append(record["settings"]["checkpoint"])
+        own = mean_interval(differences[task][-1])
+        if own.high < 0:
+            lost.append(f"{record['settings']['checkpoint']} ({own.mean:.1f})")
     frozen_mean, adapted_mean = np.mean([np.mean(of_task, 0) for of_task in arms.values()], 0)
     groups = list(differences.values())
     return Gain(float(frozen_mean), float(adapted_mean), mean_over_groups(groups, fixed=True),

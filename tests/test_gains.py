@@ -31,7 +31,7 @@ def test_tasks_count_alike_in_the_mean_gain_and_losers_are_named():
     assert gain.frozen == 100
     assert gain.over_episodes.mean == pytest.approx(((15 + 35) / 2 - 8) / 2)
     assert gain.adapted == pytest.approx(108.5)
-    assert gain.lost == ["finger"]
+    assert gain.lost == ["finger (-8.0)"]
     assert gain.over_tasks.low <= -8 < gain.over_episodes.low
 
 
