@@ -5,12 +5,10 @@ from typing import Any
 
 import numpy as np
 from episodes import shifts_of
+from published import SHIFTS as HARD
 
 from pad.evaluation import Interval, mean_interval
 from pad.statistics import mean_over_groups
-
-HARD = ("color_hard", "video_easy", "video_hard")
-"""The shifts that cost a return worth winning back."""
 
 
 @dataclass(frozen=True)

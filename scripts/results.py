@@ -67,13 +67,13 @@ def main() -> None:
         put(Path("docs/deploy.md"), "\n\n".join(deployed), "--check" in arguments)
     evaluations = [record for record in records if not {"rows", "blocks", "points"} & set(record)]
     if evaluations:
-        if not default_cells(evaluations):
+        default = [record for record in evaluations if record["settings"]["adaptation"] == "default"]
+        if not default:
             raise cli.BadInput(
                 "none of these evaluations is of the default setting: name pad/zoo/*/evaluation.json too"
             )
-        put(Path("README.md"), make_summary(evaluations), "--check" in arguments)
-        default = [record for record in evaluations if record["settings"]["adaptation"] == "default"]
-        tables = (compare_with_published(default_cells(evaluations)), format_gains(default), format_learning(default),
+        put(Path("README.md"), make_summary(default), "--check" in arguments)
+        tables = (compare_with_published(evaluated_cells(default)), format_gains(default), format_learning(default),
                   make_table(evaluations))  # fmt: skip
         put(Path("docs/results.md"), "\n\n".join(tables), "--check" in arguments)
     agents = [path.parent for path in paths if path.is_file() and path.resolve().parent.parent == ZOO.resolve()]
@@ -149,14 +149,13 @@ def put(document: Path, table: str, check: bool, start: str = START) -> None:
         raise cli.BadInput(f"{document} does not say what the files say; run scripts/results.py without --check")
 
 
-def default_cells(records: list[dict[str, Any]]) -> Compared:
-    """Of evaluations of the default setting."""
+def evaluated_cells(records: list[dict[str, Any]]) -> Compared:
+    """Of evaluations of one setting."""
     return {
         (record["settings"]["checkpoint"], shift): (
             record["env"]["task"], settings.from_dict(Comparison, cell["comparison"], f"{shift}.comparison")
         )
         for record in records
-        if record["settings"]["adaptation"] == "default"
         for shift, cell in shifts_of(record).items()
     }  # fmt: skip
 
@@ -174,8 +173,8 @@ def comparable_cells(folder: ResultsFolder) -> Compared:
 
 
 def make_summary(records: list[dict[str, Any]]) -> str:
-    """Markdown table of the default setting: a row for each agent, a column for each shift."""
-    cells = default_cells(records)
+    """Markdown table of evaluations of one setting: a row for each agent, a column for each shift."""
+    cells = evaluated_cells(records)
     agents, shifts = (list(dict.fromkeys(key[index] for key in cells)) for index in (0, 1))
     lines = [f"| agent | {' | '.join(shifts)} |", "|---" * (len(shifts) + 1) + "|"]
     for agent in agents:

@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -118,15 +119,19 @@ class Learner:
 
     def _return_to(self, weights: Weights) -> None:
         """Go on learning from `weights`."""
-        self.weights = weights
+        self._use(weights)
         self.shadow: Weights = tuple(weight.clone() for weight in weights)
         self._averaged: Weights | None = None
+        self._used_loss, self._trained_loss = RunningAverage(), RunningAverage()
+        self._optimizer = self._make_optimizer()
+
+    def _use(self, weights: Weights) -> None:
+        """Act with `weights`; nothing is on trial."""
+        self.weights = weights
         self._tried: Weights | None = None  # what was learned last and is not yet in use
         if self._trial is not None:
             self._trial.reset()
-        self._used_loss, self._trained_loss = RunningAverage(), RunningAverage()
-        self._optimizer = self._make_optimizer()
-        self._hold(self.weights)
+        self._hold(weights)
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         kind = torch.optim.Adam if self.config.optimizer == "adam" else torch.optim.SGD
@@ -135,6 +140,15 @@ class Learner:
     def _hold(self, weights: Weights) -> None:
         for parameter, weight in zip(self._parameters, weights, strict=True):
             parameter.data = weight
+
+    @contextmanager
+    def _holding(self, weights: Weights) -> Iterator[None]:
+        """Inside, the model has other weights than those in use."""
+        self._hold(weights)
+        try:
+            yield
+        finally:
+            self._hold(self.weights)
 
     def learn(self, transition: Transition) -> Metrics:
         """Learn from one transition, as far as the guards allow.
@@ -163,14 +177,16 @@ class Learner:
             return self._learn()
         gate, after = self._gate, self.features.of(transition.next_obs, self.weights)
         if gate is not None and not gate.needs_loss and not gate.is_open(None, self._judged(transition.next_obs)):
-            return self._shut({"updates": 0})
+            self._shut()
+            return {"updates": 0}
         loss = self._loss_between(self.features.of(transition.obs, self.weights), transition, after)
         measured: Metrics = {"self_supervised_loss": loss, "updates": 0}
         if not math.isfinite(loss):
             self._fail("not_finite")
             return measured
         if gate is not None and gate.needs_loss and not gate.is_open(loss, self._judged(transition.next_obs)):
-            return self._shut(measured)
+            self._shut()
+            return measured
         if self._is_worse_than_trained(transition, loss):
             self._fail("explosion")
             return measured
@@ -179,24 +195,16 @@ class Learner:
 
     def _judged(self, seen: Seen) -> np.ndarray:
         """What the gate compares with training."""
-        home = self.config.guards.home and self.weights is not self.trained
-        if not home:
-            return self.model.channels(self.features.of(seen, self.weights))
-        self._hold(self.trained)
-        channels = self.model.channels(self.features.of(seen, self.trained))
-        self._hold(self.weights)
-        return channels
+        weights = self.trained if self.config.guards.home else self.weights
+        with self._holding(weights):
+            return self.model.channels(self.features.of(seen, weights))
 
-    def _shut(self, measured: Metrics) -> Metrics:
+    def _shut(self) -> None:
         """Learn nothing; where the settings say so, act as trained until the gate opens. What was learned is kept."""
         self.counts["gate"] += 1
         if self.config.guards.home and self.weights is not self.trained:
             self.counts["home"] += 1
-            self.weights, self._tried = self.trained, None
-            self._hold(self.weights)
-            if self._trial is not None:
-                self._trial.reset()
-        return measured
+            self._use(self.trained)
 
     @torch.no_grad()
     def _loss_between(self, features: Tensor, transition: Transition, next_features: Tensor) -> float:
@@ -204,11 +212,9 @@ class Learner:
 
     def _under(self, weights: Weights, transition: Transition) -> tuple[float, np.ndarray]:
         """Loss and next action that other weights would give."""
-        self._hold(weights)
-        before, after = (self.features.of(seen, weights) for seen in (transition.obs, transition.next_obs))
-        loss, action = self._loss_between(before, transition, after), self._action(transition.next_obs, weights)
-        self._hold(self.weights)
-        return loss, action
+        with self._holding(weights):
+            before, after = (self.features.of(seen, weights) for seen in (transition.obs, transition.next_obs))
+            return self._loss_between(before, transition, after), self._action(transition.next_obs, weights)
 
     def _action(self, seen: Seen, weights: Weights) -> np.ndarray:
         return self.model.compared(self.features.action(seen, weights))
@@ -230,8 +236,7 @@ class Learner:
         if verdict == "accepted":
             self.counts["accepted"] += 1
             self._failures.succeeded()
-            self.weights, self._tried = tried, None
-            self._hold(self.weights)
+            self._use(tried)
         elif verdict is not None:
             self.counts[f"rejected_{verdict}"] += 1
             self._return_to(self.weights)
@@ -253,16 +258,14 @@ class Learner:
         candidate = tuple(weight.clone() for weight in (self._averaged or self.shadow))
         if self._trial is None:
             self._failures.succeeded()
-            self.weights = candidate
-            self._hold(self.weights)
+            self._use(candidate)
         else:
             self._tried = candidate
         return {"updates": self.config.updates, "self_supervised_loss": loss}
 
     def _update(self) -> float:
         """One gradient step of the shadow; its loss, NaN if it made anything not finite."""
-        self._hold(self.shadow)
-        try:
+        with self._holding(self.shadow):
             loss = self.model.loss(self._memory, self._picks(), self.config, self._generator)
             self._optimizer.zero_grad()
             loss.backward()
@@ -272,8 +275,6 @@ class Learner:
             finite = bool(torch.stack([weight.sum() for weight in self.shadow]).isfinite().all())
             self._average()
             return loss.item() if finite else math.nan
-        finally:
-            self._hold(self.weights)
 
     @torch.no_grad()
     def _average(self) -> None:
