@@ -1,12 +1,14 @@
 """A DeepMind Control task as a Gymnasium environment that sees through a camera, possibly a shifted one."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 
 from envs import tasks
+from envs.goals import TurnGoals, goals_of
 from envs.renderer import Quality
 from envs.scene import Scene
 from envs.shifts import make_shift, normalize
@@ -156,6 +158,15 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
 
     def close(self) -> None:
         self._scene.close()
+
+    @cached_property
+    def goals(self) -> TurnGoals | None:
+        """How to give recorded states another goal; None for a task that has no such goal."""
+        parts, start = dict[str, slice](), 0
+        for name, part in self._env.observation_spec().items():
+            size = int(np.prod(part.shape))
+            parts[name], start = slice(start, start + size), start + size
+        return goals_of(self.config.task, parts, self.config.steps_per_decision)
 
     def _observe(self, info: dict[str, Any]) -> np.ndarray:
         if self._observation == "state":

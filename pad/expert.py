@@ -21,14 +21,22 @@ class ExpertConfig:
     batch_size: int = 256
     hidden: int = 256
     """Units in each of the two hidden layers."""
+    episode_length: int | None = None
+    """Decisions after which an episode of its training is cut short, so that it meets more beginnings; what comes later
+    is worth as much. Default: whole episodes."""
+    redrawn_goals: float = 0.0
+    """Share of each batch that is learned from under a goal drawn anew, from 0 to 1 (Andrychowicz et al., 2017), where
+    the environment says how in its attribute `goals`: finger_turn_easy and finger_turn_hard."""
     sac: SACConfig = field(
         default_factory=lambda: SACConfig(temperature_learning_rate=1e-3, actor_every=1, critic_tau=0.01)
     )
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "hidden"):
-            if getattr(self, name) < 1:
+        for name in ("steps", "batch_size", "hidden", "episode_length"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} of the expert must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.redrawn_goals <= 1:
+            raise ValueError(f"redrawn_goals must be from 0 to 1, got {self.redrawn_goals}")
 
 
 class Expert(nn.Module):

@@ -15,8 +15,8 @@ LAYERS = {
             "augmentations", "encoder", "networks", "objectives", "replay_buffer", "agent", "sac", "asymmetric",
             "pictures", "cloning", "expert", "checkpoint", "tracking", "old_gym", "deployment", "evaluation",
             "statistics", "calibration", "video", "training"],
-    "envs": ["gradient", "opengl", "tasks", "appearance", "dynamics", "graphics", "view", "renderer", "scene", "shifts",
-             "sensors", "dm_control_env"],
+    "envs": ["gradient", "opengl", "tasks", "goals", "appearance", "dynamics", "graphics", "view", "renderer", "scene",
+             "shifts", "sensors", "dm_control_env"],
 }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from pad.replay_buffer import ReplayBuffer
 from pad.sac import SAC
 from pad.seeding import training_seed
 from pad.training.config import TrainingConfig
+from pad.training.goals import GoalRedrawing, Goals
 from pad.training.recording import MakeEnv, Pending, Plan, Recorder
 from pad.training.stepping import InlineStepper, Stepper, make_stepper
 from pad.types import Batch, Metrics
@@ -97,7 +98,7 @@ def _expert_sac(expert: Expert, env: gym.Env, config: TrainingConfig, seed: int,
     settings, shape = config.expert, env.observation_space.shape or ()
     actions = int(np.prod(env.action_space.shape or ()))
     replay = ReplayBuffer(_slots(settings.steps), shape, actions, dtype=np.float32, folder=folder, seed=seed)
-    learner = StateLearner(expert, actions, settings)
+    learner = StateLearner(expert, actions, settings, _redrawing(env, settings.redrawn_goals, seed))
     return SACPhase(
         "expert",
         expert,
@@ -108,7 +109,17 @@ def _expert_sac(expert: Expert, env: gym.Env, config: TrainingConfig, seed: int,
         settings.random_steps,
         seed,
         trains_agent=False,
+        episode_length=settings.episode_length,
     )
+
+
+def _redrawing(env: gym.Env, share: float, seed: int) -> GoalRedrawing | None:
+    if not share:
+        return None
+    goals = getattr(env.unwrapped, "goals", None)
+    if not isinstance(goals, Goals):
+        raise ValueError("redrawn_goals need an environment that tells its goals in its attribute goals; this has none")
+    return GoalRedrawing(goals, share, seed)
 
 
 def _image_replay(agent: Agent, slots: int, folder: Path, seed: int, **extras: int) -> ReplayBuffer:
@@ -123,20 +134,27 @@ def _slots(steps: int) -> int:
 
 
 class StateLearner:
-    """Soft actor-critic of the expert, on batches of states."""
+    """Soft actor-critic of the expert, on batches of states, perhaps towards other goals."""
 
-    def __init__(self, expert: Expert, action_size: int, config: ExpertConfig) -> None:
+    def __init__(
+        self, expert: Expert, action_size: int, config: ExpertConfig, redrawing: GoalRedrawing | None = None
+    ) -> None:
         self._sac, self._batch_size = SAC(expert, action_size, config.sac), config.batch_size
+        self._redrawing = redrawing
         self._device = next(expert.parameters()).device
 
     def update(self, replay: ReplayBuffer) -> Metrics:
-        return self._sac.update(replay.sample(self._batch_size, self._device))
+        batch = replay.sample(self._batch_size, self._device)
+        return self._sac.update(batch if self._redrawing is None else self._redrawing(batch))
 
     def state_dict(self) -> dict[str, Any]:
-        return self._sac.state_dict()
+        redrawing = {} if self._redrawing is None else {"redrawing": self._redrawing.state_dict()}
+        return {**self._sac.state_dict(), **redrawing}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._sac.load_state_dict(state)
+        if self._redrawing is not None:
+            self._redrawing.load_state_dict(state["redrawing"])
 
 
 class PixelLearner:
@@ -213,7 +231,9 @@ class SACPhase:
         random_steps: int,
         seed: int,
         trains_agent: bool,
+        episode_length: int | None = None,
     ) -> None:
+        self._episode_length = episode_length or math.inf
         self.name, self.total, self.done, self.trains_agent = name, steps, 0, trains_agent
         self._networks, self._env, self._learner, self._replay = networks, env, learner, replay
         self._random_steps, self._seed, self._episode = random_steps, seed, 0
@@ -225,7 +245,7 @@ class SACPhase:
         state = self._env.state
         self._replay.begin(obs)
         metrics: Metrics = {}
-        episode_return, over = 0.0, False
+        episode_return, decisions, over = 0.0, 0, False
         while not over:
             action = self._act(obs)
             self._env.begin(action)
@@ -241,7 +261,8 @@ class SACPhase:
                 extras = {"state": state, "next_state": next_state}
             self._replay.append(action, reward, terminated, obs, **extras)
             state = next_state
-            over = terminated or truncated
+            decisions += 1
+            over = terminated or truncated or decisions >= self._episode_length
             episode_return += reward
             advance(1)
         self._episode += 1
