@@ -29,6 +29,9 @@ class CloneConfig:
     """Episodes that are recorded."""
     expert_episodes: int = 10
     """The first of them, all driven by the expert, before learning begins."""
+    episode_length: int | None = None
+    """Decisions after which a recorded episode is cut short: more beginnings among as many pictures. Default: whole
+    episodes."""
     student_share: float = 0.5
     """Share of the later episodes that the pixel agent drives; the expert drives the others."""
     action_noise: float = 1.0
@@ -58,6 +61,8 @@ class CloneConfig:
     def __post_init__(self) -> None:
         if self.updates < 1 or self.batch_size < 2:
             raise ValueError(f"updates must be at least 1 and batch_size 2, got {self.updates} and {self.batch_size}")
+        if self.episode_length is not None and self.episode_length < 1:
+            raise ValueError(f"episode_length must be at least 1, got {self.episode_length}")
         if not 1 <= self.expert_episodes <= self.episodes:
             raise ValueError(
                 f"expert_episodes must be from 1 to episodes ({self.episodes}), got {self.expert_episodes}"

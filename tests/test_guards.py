@@ -273,6 +273,14 @@ def test_what_was_accepted_is_not_tried_again_until_more_was_learned(agent):
     assert updates == 4
 
 
+def test_an_eager_policy_learns_from_each_of_the_first_decisions_and_then_more_rarely(agent):
+    policy = AdaptivePolicy(agent, guarded(dataclasses.replace(LEARNING, eager=4, every=3)))
+    for _ in range(2):
+        updates = [policy.observe(*transition)["updates"] for transition in transitions(12)]
+        assert updates == [1, 1, 1, 1, 0, 1, 0, 0, 1, 0, 0, 1]
+        policy.reset()
+
+
 def test_weights_on_trial_see_each_picture_and_act_on_it_once(agent):
     policy = AdaptivePolicy(agent, guarded(dataclasses.replace(LEARNING, every=6), trial=100))
     encoded, acted, encode, act = [], [], policy.model.encode, policy.model.act

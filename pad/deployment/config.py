@@ -86,6 +86,9 @@ class AdaptationConfig:
     """Recent transitions that the crops are drawn from; the newest is always among them. 1: the newest alone."""
     transitions: int | None = 4
     """How many of them each gradient step draws; its crops are shared out among them. None: one for each crop."""
+    eager: int = 0
+    """Of an episode's first so many moments at which the gate is open, each is one of learning, whatever `every` says:
+    what a new scene asks for is mostly learned at once. With reset never the first since the trained weights."""
     every: int = 1
     """Decisions between two moments of learning."""
     updates: int = 1
@@ -101,6 +104,8 @@ class AdaptationConfig:
         for name in ("batch_size", "memory", "transitions", "every", "updates"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.eager < 0:
+            raise ValueError(f"eager must be at least 0, got {self.eager}")
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise ValueError(f"objectives must be one or more different ones, got {self.objectives}")
         if not self.learning_rate > 0:

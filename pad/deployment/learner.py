@@ -243,7 +243,7 @@ class Learner:
 
     def _learn(self) -> Metrics:
         self._moments += 1
-        if self._moments % self.config.every:
+        if self._moments > self.config.eager and self._moments % self.config.every:
             return {"updates": 0}
         if not self._allowed():
             self.counts["no_time"] += 1

@@ -371,7 +371,8 @@ class ClonePhase:
         rng = np.random.default_rng([*noise_seed, 1])  # a zero at the end of a seed would change nothing
         by_student = episode >= self._config.expert_episodes and rng.uniform() < self._config.student_share
         noise = self._config.action_noise * rng.uniform() ** 2
-        plan = Plan(training_seed(self._seed, episode), noise_seed, bool(by_student), float(noise))
+        episode_seed, length = training_seed(self._seed, episode), self._config.episode_length
+        plan = Plan(episode_seed, noise_seed, bool(by_student), float(noise), length)
         return self._recorder.begin(driver, self._expert, plan)
 
     def _augmented(self, batch: Batch) -> Batch:

@@ -38,6 +38,8 @@ class Plan:
     by_student: bool
     noise: float
     """Standard deviation of the noise on the driver's actions."""
+    decisions: int | None = None
+    """After so many it is over, if not before."""
 
 
 @dataclass
@@ -65,11 +67,11 @@ def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan) -> Recording:
         action = agent.act(obs) if plan.by_student else expert_action
         action = np.clip(action + plan.noise * rng.normal(size=action.shape), -1, 1).astype(np.float32)
         obs, reward, terminated, truncated, info = env.step(action)
-        over = terminated or truncated
         recording.transitions.append(
             {"action": action, "reward": float(reward), "terminated": terminated, "next_obs": np.array(obs),
              "expert_action": expert_action, "state": state}
         )  # fmt: skip
+        over = terminated or truncated or len(recording.transitions) == plan.decisions
     return recording
 
 
