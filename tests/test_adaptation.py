@@ -343,6 +343,7 @@ def test_an_agent_without_a_head_cannot_adapt():
     [
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"learning_rate": -1.0}, "learning_rate must be positive, got -1.0"),
+        ({"eager": -1}, "eager must be at least 0, got -1"),
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"layers": 2}, "goes with moves=convolutions"),
     ],

@@ -69,7 +69,11 @@ def test_what_helps_while_training_is_no_part_of_the_agent(batch):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"expert_episodes": 999}, "expert_episodes must be from 1"), ({"student_share": 2.0}, "student_share")],
+    [
+        ({"expert_episodes": 999}, "expert_episodes must be from 1"),
+        ({"student_share": 2.0}, "student_share"),
+        ({"episode_length": 0}, "episode_length must be at least 1, got 0"),
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(change, message):
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""Experience under goals drawn anew, and training episodes that are cut short."""
+"""Experience under goals drawn anew, and episodes that are cut short to learn from more beginnings."""
 
 import dataclasses
 
@@ -132,6 +132,16 @@ def test_an_episode_of_the_experts_training_is_cut_short_and_the_next_begins_els
     assert not batch.terminated.any()
     beginnings = phase._replay._arrays["frame"][:16][phase._replay._arrays["step"][:16] == 0]
     assert len(np.unique(beginnings, axis=0)) == 4
+
+
+def test_an_episode_that_a_clone_learns_from_is_cut_short_too(tmp_path):
+    clone = dataclasses.replace(CLONE_TINY.clone, episode_length=3)
+    phase = make_phases(make_agent(critic=False), make_gradient_env, dataclasses.replace(CLONE_TINY, clone=clone), 0,
+                        tmp_path)[1]  # fmt: skip
+    for episodes in range(1, 4):
+        phase.run_episode(lambda _: None)
+        assert len(phase._replay) == 3 * episodes
+    assert not phase._replay.sample(16).terminated.any()
 
 
 @pytest.mark.parametrize("settings", [{"redrawn_goals": 1.5}, {"redrawn_goals": -0.1}, {"episode_length": 0}])
