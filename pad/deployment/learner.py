@@ -179,6 +179,8 @@ class Learner:
         if gate is not None and not gate.needs_loss and not gate.is_open(None, self._judged(transition.next_obs)):
             self._shut()
             return {"updates": 0}
+        if not self._needs_loss():
+            return self._learn()
         loss = self._loss_between(self.features.of(transition.obs, self.weights), transition, after)
         measured: Metrics = {"self_supervised_loss": loss, "updates": 0}
         if not math.isfinite(loss):
@@ -192,6 +194,15 @@ class Learner:
             return measured
         self._try(transition, loss)
         return {**measured, **self._learn(), "self_supervised_loss": loss}
+
+    def _needs_loss(self) -> bool:
+        """Whether any guard asks for the newest transition's loss under the weights in use."""
+        gated = self._gate is not None and self._gate.needs_loss
+        return gated or self._tried is not None or self._explosion_due()
+
+    def _explosion_due(self) -> bool:
+        moved = self.config.guards.explosion is not None and self.weights is not self.trained
+        return moved and self._decisions % CHECK_EVERY == 0
 
     def _judged(self, seen: Seen) -> np.ndarray:
         """What the gate compares with training."""
@@ -221,7 +232,7 @@ class Learner:
 
     def _is_worse_than_trained(self, transition: Transition, loss: float) -> bool:
         factor = self.config.guards.explosion
-        if factor is None or self.weights is self.trained or self._decisions % CHECK_EVERY:
+        if factor is None or not self._explosion_due():
             return False
         trained_loss, _ = self._under(self.trained, transition)
         return self._used_loss.add(loss) > factor * self._trained_loss.add(trained_loss)
