@@ -45,6 +45,9 @@ class CloneConfig:
     the unchanged scene. Makes it lose less under shifts, and needs more updates."""
     augmented_share: float = 0.5
     """Share of each batch under strong augmentations, if there are any."""
+    centered_share: float = 0.0
+    """Share of each batch seen through the middle window, through which the agent acts; the others through random ones.
+    What is small is found sooner where it does not move, and found nowhere else."""
     learning_rate: float = 1e-3
     """Adam step size at first."""
     final_learning_rate: float = 5e-5
@@ -69,7 +72,7 @@ class CloneConfig:
             )
         if not 0 <= self.averaging < 1:
             raise ValueError(f"averaging must be at least 0 and below 1, got {self.averaging}")
-        for name in ("student_share", "augmented_share"):
+        for name in ("student_share", "augmented_share", "centered_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
 

@@ -73,6 +73,7 @@ def test_what_helps_while_training_is_no_part_of_the_agent(batch):
         ({"expert_episodes": 999}, "expert_episodes must be from 1"),
         ({"student_share": 2.0}, "student_share"),
         ({"episode_length": 0}, "episode_length must be at least 1, got 0"),
+        ({"centered_share": 1.5}, "centered_share must be from 0 to 1, got 1.5"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change, message):

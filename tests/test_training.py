@@ -16,6 +16,7 @@ import torch
 from conftest import SMALL, make_agent
 
 from envs.gradient import make_gradient_env
+from pad.augmentations import center_crop, random_crop
 from pad.checkpoint import Checkpoint, load_checkpoint
 from pad.cloning import CloneConfig
 from pad.deployment import FrozenPolicy
@@ -24,7 +25,9 @@ from pad.expert import ExpertConfig
 from pad.sac import SACConfig
 from pad.tracking import Tracker, TrackingConfig
 from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
+from pad.training.phases import moved
 from pad.training.stepping import make_stepper
+from pad.types import Batch
 
 SAC_TINY = TrainingConfig(
     recipe="sac",
@@ -288,3 +291,27 @@ def test_cloning_an_expert_learns(tmp_path):
     after = mean_return(run_training(tmp_path, config))
     assert after > before + 1.5
     assert after > 8
+
+
+def test_the_centered_share_of_a_batch_is_seen_through_the_middle_window_and_the_others_through_random_ones():
+    agent = make_agent(critic=False)
+    size = agent.config.encoder.crop_size
+    images = torch.randint(256, (400, agent.obs_shape[0], size + 12, size + 12), dtype=torch.uint8)
+    batch = Batch(images, torch.zeros(400, 1), torch.zeros(400), torch.zeros(400, dtype=torch.bool), images)
+    seen = moved(batch, agent, "random_crop", centered_share=0.75)
+    middle = center_crop(images, size)
+    before, after = ((view == middle).flatten(1).all(1) for view in (seen.obs, seen.next_obs))
+    assert (before & after).sum() == pytest.approx(300, abs=40)
+    assert (before != after).sum() < 10  # both of a transition; of random windows few are the middle one
+
+
+def test_without_a_centered_share_the_same_windows_are_drawn_as_ever():
+    agent = make_agent(critic=False)
+    size = agent.config.encoder.crop_size
+    images = torch.randint(256, (4, agent.obs_shape[0], size + 12, size + 12), dtype=torch.uint8)
+    batch = Batch(images, torch.zeros(4, 1), torch.zeros(4), torch.zeros(4, dtype=torch.bool), images)
+    torch.manual_seed(0)
+    seen = moved(batch, agent, "random_crop")
+    torch.manual_seed(0)
+    assert seen.obs.equal(random_crop(images, size))
+    assert seen.next_obs.equal(random_crop(images, size))

@@ -17,7 +17,13 @@ import torch
 
 from pad.agent import Agent
 from pad.asymmetric import AsymmetricSAC
-from pad.augmentations import StrongAugmentation, StrongAugmentations, WeakAugmentation, weakly_augmented
+from pad.augmentations import (
+    StrongAugmentation,
+    StrongAugmentations,
+    WeakAugmentation,
+    center_crop,
+    weakly_augmented,
+)
 from pad.cloning import Cloning
 from pad.expert import Expert, ExpertConfig
 from pad.pictures import load_pictures
@@ -192,9 +198,17 @@ class PixelLearner:
         self._updates = state["updates"]
 
 
-def moved(batch: Batch, agent: Agent, kind: WeakAugmentation) -> Batch:
-    """The batch with each observation, and each next one, under a weak augmentation of its own."""
-    obs, next_obs = (weakly_augmented(i, agent.config.encoder.crop_size, kind) for i in (batch.obs, batch.next_obs))
+def moved(batch: Batch, agent: Agent, kind: WeakAugmentation, centered_share: float = 0.0) -> Batch:
+    """The batch with each observation, and each next one, under a weak augmentation of its own.
+
+    Args:
+        centered_share: chance of a transition to be seen through the middle window instead.
+    """
+    size = agent.config.encoder.crop_size
+    obs, next_obs = (weakly_augmented(images, size, kind) for images in (batch.obs, batch.next_obs))
+    if centered_share:  # else nothing is drawn
+        centered = (torch.rand(len(obs)) < centered_share).to(obs.device)
+        obs[centered], next_obs[centered] = (center_crop(i, size)[centered] for i in (batch.obs, batch.next_obs))
     return replace(batch, obs=obs, next_obs=next_obs)
 
 
@@ -361,7 +375,8 @@ class ClonePhase:
         metrics = {"student_return" if recording.by_student else "expert_return": recording.episode_return}
         while self.done < self._updates_due(self._episode):
             batch = self._replay.sample(self._config.batch_size, self._agent.device)
-            metrics |= self._cloning.update(moved(self._augmented(batch), self._agent, self._weak))
+            seen = moved(self._augmented(batch), self._agent, self._weak, self._config.centered_share)
+            metrics |= self._cloning.update(seen)
             self.done += 1
             advance(1)
         return metrics
