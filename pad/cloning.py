@@ -46,7 +46,7 @@ class CloneConfig:
     augmented_share: float = 0.5
     """Share of each batch under strong augmentations, if there are any."""
     centered_share: float = 0.0
-    """Share of each batch seen through the middle window, through which the agent acts; the others through random ones.
+    """Chance of each transition to be seen through the middle window, as the agent acts; else through random windows.
     What is small is found sooner where it does not move, and found nowhere else."""
     learning_rate: float = 1e-3
     """Adam step size at first."""

@@ -23,7 +23,7 @@ class Episode:
     """Time in the policy and the environment, without making either."""
     rewards: list[float] = field(default_factory=list)
     self_supervised_loss: list[float] = field(default_factory=list)
-    """At each step; empty for a policy that does not measure it."""
+    """At each step where it was measured: at all of them by a `MeasuredPolicy`, at none by some policies."""
     updates: int = 0
     """Gradient steps that the policy made."""
     guards: Counter[str] = field(default_factory=Counter)

@@ -27,9 +27,7 @@ def test_states_under_another_goal_are_those_that_the_simulator_would_tell(task)
         states.append(obs)
         nexts.append(next_obs)
         obs = next_obs
-    redrawn, next_redrawn, reward = env.unwrapped.goals.redraw(
-        np.stack(states), np.stack(nexts), np.random.default_rng(0)
-    )
+    redrawn, next_redrawn, _ = env.unwrapped.goals.redraw(np.stack(states), np.stack(nexts), np.random.default_rng(0))
     hinge = simulated.physics.named.data.xanchor["hinge", ["x", "z"]]
     for target in redrawn[:, 9:11]:
         assert np.linalg.norm(target) == pytest.approx(np.linalg.norm(obs[9:11]), abs=1e-6)
@@ -38,8 +36,29 @@ def test_states_under_another_goal_are_those_that_the_simulator_would_tell(task)
     simulated.physics.forward()
     told = simulated.task.get_observation(simulated.physics)
     assert next_redrawn[-1] == pytest.approx(np.concatenate([np.ravel(part) for part in told.values()]), abs=1e-5)
-    assert reward[-1] == 2 * simulated.task.get_reward(simulated.physics)
     assert np.array_equal(redrawn[:, :9], np.stack(states)[:, :9])
+
+
+@pytest.mark.parametrize("task", ["finger_turn_easy", "finger_turn_hard"])
+def test_the_reward_under_another_goal_is_the_simulators_for_the_state_that_came_of_it(task):
+    env = envs.make(EnvConfig(task=task), observation="state")
+    simulated = env.unwrapped._env
+    env.reset(seed=1)
+    reached, *_ = env.step(env.action_space.sample())
+    # It began with the tip at the other end, where no target counts.
+    before = reached.copy()
+    radius = np.linalg.norm(reached[9:11] - reached[2:4]) - reached[11]
+    before[2:4] *= -1
+    before[11] = np.linalg.norm(before[9:11] - before[2:4]) - radius
+    _, redrawn, reward = env.unwrapped.goals.redraw(
+        np.repeat(before[None], 100, axis=0), np.repeat(reached[None], 100, axis=0), np.random.default_rng(0)
+    )
+    hinge = simulated.physics.named.data.xanchor["hinge", ["x", "z"]]
+    for state, told in zip(redrawn, reward, strict=True):
+        simulated.physics.named.model.site_pos["target", ["x", "z"]] = hinge + state[9:11]
+        simulated.physics.forward()
+        assert told == env.unwrapped.config.steps_per_decision * simulated.task.get_reward(simulated.physics)
+    assert 0 < np.count_nonzero(reward) < 50
 
 
 def test_goals_that_are_drawn_anew_are_reached_as_often_as_their_size_says():

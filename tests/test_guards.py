@@ -281,6 +281,55 @@ def test_an_eager_policy_learns_from_each_of_the_first_decisions_and_then_more_r
         policy.reset()
 
 
+def test_moments_without_time_do_not_use_up_what_a_policy_is_eager_for(agent):
+    policy = AdaptivePolicy(agent, guarded(dataclasses.replace(LEARNING, eager=2, every=3)))
+    allowed = iter([False, False, True, True, True])
+    policy._learner._allowed = lambda: next(allowed)
+    updates = [policy.observe(*transition)["updates"] for transition in transitions(7)]
+    assert updates == [0, 0, 1, 1, 1, 0, 0]
+    assert policy.counts["no_time"] == 2
+
+
+def test_an_eager_policy_is_not_eager_again_after_a_restart(agent, tmp_path):
+    config = guarded(dataclasses.replace(LEARNING, eager=4, every=3, reset="never"))
+    first, second = AdaptivePolicy(agent, config), AdaptivePolicy(agent, config)
+    for transition in transitions(4):
+        first.observe(*transition)
+    first.save(tmp_path / "state")
+    second.load(tmp_path / "state")
+    assert [second.observe(*transition)["updates"] for transition in transitions(5)] == [0, 1, 0, 0, 1]
+    second.restore()
+    assert [second.observe(*transition)["updates"] for transition in transitions(5)] == [1, 1, 1, 1, 0]
+
+
+def test_decisions_at_which_the_gate_is_shut_do_not_use_up_what_a_policy_is_eager_for(agent):
+    policy = AdaptivePolicy(agent, guarded(dataclasses.replace(LEARNING, eager=2, every=100)))
+    learner = policy._learner
+    opened = iter([False, False, True, True, True])
+
+    class Shut:
+        needs_loss = False
+
+        def is_open(self, loss, channels):
+            return next(opened)
+
+    learner._gate, learner._judged = Shut(), lambda seen: None
+    assert [policy.observe(*transition)["updates"] for transition in transitions(5)] == [0, 0, 1, 1, 0]
+
+
+def test_a_loss_that_no_guard_asks_for_is_not_computed(agent):
+    policy = AdaptivePolicy(agent, guarded(dataclasses.replace(LEARNING, every=6), trial=1))
+    policy._learner._trial.add = lambda *_: "accepted"
+    asked, between = [], policy.model.loss_between
+    policy.model.loss_between = lambda *parts: asked.append(parts) or between(*parts)
+    counts = []
+    for transition in transitions(12):
+        policy.observe(*transition)
+        counts.append(len(asked))
+    # What was learned after the sixth is tried on the seventh, by the weights in use and by those on trial.
+    assert counts == [0] * 6 + [2] * 6
+
+
 def test_weights_on_trial_see_each_picture_and_act_on_it_once(agent):
     policy = AdaptivePolicy(agent, guarded(dataclasses.replace(LEARNING, every=6), trial=100))
     encoded, acted, encode, act = [], [], policy.model.encode, policy.model.act

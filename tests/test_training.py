@@ -315,3 +315,19 @@ def test_without_a_centered_share_the_same_windows_are_drawn_as_ever():
     torch.manual_seed(0)
     assert seen.obs.equal(random_crop(images, size))
     assert seen.next_obs.equal(random_crop(images, size))
+
+
+def test_a_clone_learns_from_as_many_middle_windows_as_its_settings_say(tmp_path, monkeypatch):
+    shares = []
+
+    def spy(batch, agent, kind, centered_share=0.0):
+        shares.append(centered_share)
+        return moved(batch, agent, kind, centered_share)
+
+    monkeypatch.setattr("pad.training.phases.moved", spy)
+    config = dataclasses.replace(CLONE_TINY, clone=dataclasses.replace(CLONE_TINY.clone, centered_share=0.6))
+    _, clone = make_phases(make_agent(critic=False), make_gradient_env, config, 0, tmp_path)
+    while not shares:
+        clone.run_episode(lambda _: None)
+    clone.close()
+    assert set(shares) == {0.6}

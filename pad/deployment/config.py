@@ -88,7 +88,7 @@ class AdaptationConfig:
     """How many of them each gradient step draws; its crops are shared out among them. None: one for each crop."""
     eager: int = 0
     """Of an episode's first so many moments at which the gate is open, each is one of learning, whatever `every` says:
-    what a new scene asks for is mostly learned at once. With reset never the first since the trained weights."""
+    what a new scene asks for is mostly learned at once. With reset never the first since `restore`, restarts or not."""
     every: int = 1
     """Decisions between two moments of learning."""
     updates: int = 1

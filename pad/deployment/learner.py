@@ -155,7 +155,8 @@ class Learner:
 
         Returns:
             `updates`, the gradient steps that were made, and `self_supervised_loss`: where a guard needs it that of
-            the transition itself under the weights in use, else that of what the last step learned from.
+            the transition itself under the weights in use, else that of what a step learned from. Without either there
+            is none.
 
         Raises:
             Exception: whatever the model raises before a first gradient step has worked; later it is a failure.
@@ -253,11 +254,13 @@ class Learner:
             self._return_to(self.weights)
 
     def _learn(self) -> Metrics:
-        self._moments += 1
-        if self._moments > self.config.eager and self._moments % self.config.every:
-            return {"updates": 0}
-        if not self._allowed():
-            self.counts["no_time"] += 1
+        eager = self._moments < self.config.eager
+        due = eager or (self._moments + 1) % self.config.every == 0
+        in_time = due and self._allowed()
+        if in_time or not eager:  # an eager moment without time is still to come
+            self._moments += 1
+        if not in_time:
+            self.counts["no_time"] += due
             return {"updates": 0}
         loss = math.nan
         for done in range(self.config.updates):
@@ -328,6 +331,7 @@ class Learner:
             "averaged": dict(zip(self.moving, (w.clone() for w in self._averaged or self.shadow), strict=True)),
             "optimizer": deepcopy(self._optimizer.state_dict()),
             "given_up": self.given_up,
+            "moments": self._moments,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -349,6 +353,7 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = self.config.learning_rate
         self.given_up = bool(state["given_up"])
+        self._moments = int(state.get("moments", 0))  # older files do not say
 
     def check_state(self, state: dict[str, Any]) -> None:
         """Whether `load_state_dict` takes a state; changes nothing.

@@ -36,7 +36,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
             elif value is not None:
                 plain.setdefault(str(index), {})[name] = value
     about = {"format": FORMAT, "origin": state["origin"], "given_up": state["given_up"],
-             "groups": optimizer["param_groups"], "plain": plain}  # fmt: skip
+             "moments": state.get("moments", 0), "groups": optimizer["param_groups"], "plain": plain}  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
@@ -75,7 +75,7 @@ def load_state(path: Path) -> dict[str, Any]:
             about = json.loads(file.metadata()["pad"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
         state: dict[str, Any] = {part: {} for part in PARTS}
-        state |= {"given_up": about["given_up"], "origin": str(about["origin"])}
+        state |= {"given_up": about["given_up"], "origin": str(about["origin"]), "moments": about.get("moments", 0)}
         slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in about["plain"].items()}
         for name, value in tensors.items():
             part, rest = name.split("/", 1)
