@@ -293,13 +293,18 @@ def test_cloning_an_expert_learns(tmp_path):
     assert after > 8
 
 
+def wide_pictures(agent, count: int) -> Batch:
+    """Transitions between pictures that are larger than the windows they are seen through."""
+    size = agent.config.encoder.crop_size + 12
+    images = torch.randint(256, (count, agent.obs_shape[0], size, size), dtype=torch.uint8)
+    return Batch(images, torch.zeros(count, 1), torch.zeros(count), torch.zeros(count, dtype=torch.bool), images)
+
+
 def test_the_centered_share_of_a_batch_is_seen_through_the_middle_window_and_the_others_through_random_ones():
     agent = make_agent(critic=False)
-    size = agent.config.encoder.crop_size
-    images = torch.randint(256, (400, agent.obs_shape[0], size + 12, size + 12), dtype=torch.uint8)
-    batch = Batch(images, torch.zeros(400, 1), torch.zeros(400), torch.zeros(400, dtype=torch.bool), images)
+    batch = wide_pictures(agent, 400)
     seen = moved(batch, agent, "random_crop", centered_share=0.75)
-    middle = center_crop(images, size)
+    middle = center_crop(batch.obs, agent.config.encoder.crop_size)
     before, after = ((view == middle).flatten(1).all(1) for view in (seen.obs, seen.next_obs))
     assert (before & after).sum() == pytest.approx(300, abs=40)
     assert (before != after).sum() < 10  # both of a transition; of random windows few are the middle one
@@ -307,14 +312,12 @@ def test_the_centered_share_of_a_batch_is_seen_through_the_middle_window_and_the
 
 def test_without_a_centered_share_the_same_windows_are_drawn_as_ever():
     agent = make_agent(critic=False)
-    size = agent.config.encoder.crop_size
-    images = torch.randint(256, (4, agent.obs_shape[0], size + 12, size + 12), dtype=torch.uint8)
-    batch = Batch(images, torch.zeros(4, 1), torch.zeros(4), torch.zeros(4, dtype=torch.bool), images)
+    size, batch = agent.config.encoder.crop_size, wide_pictures(agent, 4)
     torch.manual_seed(0)
     seen = moved(batch, agent, "random_crop")
     torch.manual_seed(0)
-    assert seen.obs.equal(random_crop(images, size))
-    assert seen.next_obs.equal(random_crop(images, size))
+    assert seen.obs.equal(random_crop(batch.obs, size))
+    assert seen.next_obs.equal(random_crop(batch.next_obs, size))
 
 
 def test_a_clone_learns_from_as_many_middle_windows_as_its_settings_say(tmp_path, monkeypatch):

@@ -259,8 +259,9 @@ class Learner:
         in_time = due and self._allowed()
         if in_time or not eager:  # an eager moment without time is still to come
             self._moments += 1
+        if due and not in_time:
+            self.counts["no_time"] += 1
         if not in_time:
-            self.counts["no_time"] += due
             return {"updates": 0}
         loss = math.nan
         for done in range(self.config.updates):

@@ -36,7 +36,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
             elif value is not None:
                 plain.setdefault(str(index), {})[name] = value
     about = {"format": FORMAT, "origin": state["origin"], "given_up": state["given_up"],
-             "moments": state.get("moments", 0), "groups": optimizer["param_groups"], "plain": plain}  # fmt: skip
+             "moments": state["moments"], "groups": optimizer["param_groups"], "plain": plain}  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
