@@ -12,6 +12,7 @@ encoding; a stack with S = 2 has four such phases, whatever the number of crops.
 numbers summed in the same order, so results agree to the rounding of the convolution used.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -57,12 +58,26 @@ class SharedEncoding:
 
     @classmethod
     def of(cls, images: Tensor, windows: Windows, stride: int) -> "SharedEncoding":
-        """For an encoder whose strides have this product.
+        """For an encoder whose strides have this product: only the phases and the pixels that the windows need.
 
         Args:
             images: (batch, channels, height, width) of any type that the encoder takes.
         """
-        phases = _Phases.of(windows, stride)
+        return cls._cheapest(images, windows, _Phases.of(windows, stride), stride)
+
+    @classmethod
+    def fixed(cls, images: Tensor, windows: Windows, stride: int, step: int = 1) -> "SharedEncoding":
+        """The same with shapes that do not depend on where the windows are, so that a recording can be replayed.
+
+        Nothing is read back from the device on which images and places lie.
+
+        Args:
+            step: windows begin at its multiples; it divides `stride`.
+        """
+        return cls._cheapest(images, windows, _Phases.every(images, windows, stride, step), stride)
+
+    @classmethod
+    def _cheapest(cls, images: Tensor, windows: Windows, phases: "_Phases", stride: int) -> "SharedEncoding":
         if phases.pixels >= len(windows) * windows.size**2:
             return cls(windows.cut(images), windows, None, stride)
         return cls(phases.shifted(images), windows, phases, stride)
@@ -82,40 +97,54 @@ class SharedEncoding:
 class _Phases:
     """The shifted images that a set of windows shares, and where each window lies in their feature maps."""
 
-    image: Tensor
-    row: Tensor
-    column: Tensor
-    """Of each shifted image: which image it is of, and the pixel that it begins at."""
+    corners: list[tuple[int, int, int]]
+    """Of each shifted image: which image it is of, and the row and column that it begins at."""
     index: Tensor
-    """Of each window: the shifted image that it is in."""
+    top: Tensor
+    left: Tensor
+    """Of each window: the shifted image that it is in, and its place there."""
     height: int
     width: int
 
     @classmethod
     def of(cls, windows: Windows, stride: int) -> "_Phases":
+        """Those that the windows need."""
         # All begin as late as the windows allow, so that what no window shows is not encoded.
         first_row, first_column = (int(offset.min()) // stride * stride for offset in (windows.top, windows.left))
         last_row, last_column = (int(offset.max()) // stride * stride for offset in (windows.top, windows.left))
         (image, row, column), index = _unique(windows.image, windows.top % stride, windows.left % stride)
+        row, column = row + first_row, column + first_column
         return cls(
-            image, row + first_row, column + first_column, index,
+            list(zip(image.tolist(), row.tolist(), column.tolist(), strict=True)),
+            index, windows.top - row[index], windows.left - column[index],
             last_row - first_row + windows.size, last_column - first_column + windows.size,
+        )  # fmt: skip
+
+    @classmethod
+    def every(cls, images: Tensor, windows: Windows, stride: int, step: int) -> "_Phases":
+        """All that windows anywhere on the grid could need."""
+        each = stride // step
+        phase = (windows.top % stride // step) * each + windows.left % stride // step
+        height, width = ((extent - windows.size) // stride * stride + windows.size for extent in images.shape[2:])
+        return cls(
+            list(itertools.product(range(len(images)), range(0, stride, step), range(0, stride, step))),
+            windows.image * each**2 + phase, windows.top // stride * stride, windows.left // stride * stride,
+            height, width,
         )  # fmt: skip
 
     @property
     def pixels(self) -> int:
-        return len(self.image) * self.height * self.width
+        return len(self.corners) * self.height * self.width
 
     def shifted(self, images: Tensor) -> Tensor:
         # A shift may reach beyond the image, where no window looks.
-        below = max(0, int(self.row.max()) + self.height - images.shape[2])
-        right = max(0, int(self.column.max()) + self.width - images.shape[3])
+        below = max(0, max(row for _, row, _ in self.corners) + self.height - images.shape[2])
+        right = max(0, max(column for _, _, column in self.corners) + self.width - images.shape[3])
         padded = F.pad(images, (0, right, 0, below)) if below or right else images
-        places = zip(self.image.tolist(), self.row.tolist(), self.column.tolist(), strict=True)
         # Slices keep the memory format of the images, which an index of them would lose.
         return torch.cat([
             padded[image : image + 1, :, row : row + self.height, column : column + self.width]
-            for image, row, column in places
+            for image, row, column in self.corners
         ])  # fmt: skip
 
     def cut(self, features: Tensor, windows: Windows, stride: int) -> Tensor:
@@ -124,11 +153,9 @@ class _Phases:
         lost = self.height - windows.size, self.width - windows.size
         size = rows - lost[0] // stride
         assert size == columns - lost[1] // stride
-        top = (windows.top - self.row[self.index]) // stride
-        left = (windows.left - self.column[self.index]) // stride
-        steps = torch.arange(size)
-        row = (self.index * rows + top)[:, None] + steps
-        position = (row[:, :, None] * columns) + (left[:, None] + steps)[:, None, :]
+        steps = torch.arange(size, device=self.index.device)
+        row = (self.index * rows + self.top // stride)[:, None] + steps
+        position = (row[:, :, None] * columns) + ((self.left // stride)[:, None] + steps)[:, None, :]
         # Positions first, filters last: a copy of whole rows, and none at all with channels last.
         flat = features.permute(0, 2, 3, 1).reshape(count * rows * columns, filters)
         cut = flat.index_select(0, position.flatten().to(flat.device))

@@ -22,7 +22,7 @@ def numbered(policy: AdaptivePolicy, number: int) -> None:
     for weights in (learner.weights, learner.shadow):
         for weight in weights:
             weight.fill_(number)
-    for slots in learner._optimizer.state.values():
+    for slots in learner._step.optimizer.state.values():
         for slot in ("exp_avg", "exp_avg_sq", "step"):
             slots[slot].fill_(number)
 

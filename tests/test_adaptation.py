@@ -277,6 +277,31 @@ def test_a_step_of_the_authors_setting_equals_the_one_written_out(agent, transit
         assert (ours - theirs).norm() <= 1e-3 * theirs.norm() + 1e-7, name
 
 
+@pytest.mark.parametrize("transitions", [None, 2])
+@pytest.mark.parametrize("grid", ["pixel", "stride"])
+@pytest.mark.parametrize("memory", [1, 8])
+def test_in_fixed_shapes_loss_and_gradients_are_the_same(agent, transition, grid, memory, transitions):
+    config = AdaptationConfig(
+        moves="color_and_detail", crop_grid=grid, memory=memory, transitions=transitions, guards=NO_GUARDS
+    )
+    policy, shapes = AdaptivePolicy(agent, config), set()
+    model, learner, parameters = policy.model, policy._learner, policy._learner._parameters
+    for count in range(1, 4):
+        policy.observe(transition[0] // count, transition[1], transition[2])
+        picks, state = learner._picks(), learner._generator.get_state()
+        expected = torch.autograd.grad(
+            loss := model.loss(learner._memory, picks, config, learner._generator), parameters
+        )
+        drawn = learner._generator.get_state()
+        inputs = model.inputs(learner._memory, picks, config, learner._generator.set_state(state))
+        assert learner._generator.get_state().equal(drawn)
+        again = model.loss_of(inputs, config)
+        torch.testing.assert_close(again, loss)
+        torch.testing.assert_close(torch.autograd.grad(again, parameters), expected)
+        shapes.add(tuple(part.shape for part in inputs))
+    assert len(shapes) == 1
+
+
 def test_a_saved_state_is_not_touched_by_who_goes_on_from_it(agent, transition):
     first, second = AdaptivePolicy(agent, CONVOLUTIONS), AdaptivePolicy(agent, CONVOLUTIONS)
     first.observe(*transition)
@@ -285,7 +310,7 @@ def test_a_saved_state_is_not_touched_by_who_goes_on_from_it(agent, transition):
     second.observe(*transition)
     third = AdaptivePolicy(agent, CONVOLUTIONS)
     third.restore(saved)
-    assert third._learner._optimizer.state_dict()["state"][0]["step"] == 1
+    assert third._learner._step.optimizer.state_dict()["state"][0]["step"] == 1
 
 
 def test_a_loop_that_uses_its_arrays_again_does_not_rewrite_the_memory(agent, transition):

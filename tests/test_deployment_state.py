@@ -327,7 +327,7 @@ def test_a_loaded_state_keeps_to_the_settings_of_who_loads_it(agent, transition,
     other = AdaptivePolicy(agent, dataclasses.replace(CONFIG, learning_rate=1e-5, guards=guards))
     other.load(path)
     assert other.report()["drift"] == pytest.approx(drift / 2)
-    assert [group["lr"] for group in other._learner._optimizer.param_groups] == [1e-5]
+    assert [group["lr"] for group in other._learner._step.optimizer.param_groups] == [1e-5]
 
 
 def test_a_snapshot_that_is_none_is_refused(agent):

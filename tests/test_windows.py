@@ -67,6 +67,26 @@ def test_features_of_windows_are_windows_of_features(strides, kernel, images, co
     torch.testing.assert_close(encode_windows(encode, stride, pictures, windows), expected)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    strides=st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    images=st.integers(1, 3),
+    count=st.integers(1, 60),
+    reach=st.integers(1, 12),
+    on_grid=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_in_fixed_shapes_features_of_windows_are_the_same(strides, images, count, reach, on_grid, seed):
+    encode, size, stride = stack(strides, [3] * len(strides)), 30, torch.tensor(strides).prod().item()
+    pictures = torch.randn(images, 3, size + reach - 1, size + reach, dtype=torch.float64)
+    windows, step = draw_windows(count, images, size, reach, seed), stride if on_grid else 1
+    windows = Windows(windows.image, windows.top // step * step, windows.left // step * step, size)
+    shared = SharedEncoding.fixed(pictures, windows, stride, step)
+    torch.testing.assert_close(shared.cut(encode(shared.images)), encode(windows.cut(pictures)))
+    elsewhere = draw_windows(count, images, size, 1, seed + 1)
+    assert SharedEncoding.fixed(pictures, elsewhere, stride, step).images.shape == shared.images.shape
+
+
 def test_gradients_are_those_of_the_crops():
     encode = stack((2, 1, 1), (3, 3, 3))
     pictures, windows = torch.randn(2, 3, 20, 20, dtype=torch.float64), draw_windows(32, 2, 14, 7, 0)

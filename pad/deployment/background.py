@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import torch
+
 from pad.deployment.budget import Budget
 from pad.deployment.learner import Learner, Weights
 from pad.deployment.model import Transition
@@ -23,7 +25,8 @@ class Background:
     """Feeds a learner with transitions, as fast as it takes them.
 
     `newest` are the weights to act with. PyTorch computes outside Python's global lock, so the
-    thread that acts hardly notices.
+    thread that acts hardly notices. On CUDA learning has a stream of its own, so that no action
+    queues behind it.
     """
 
     def __init__(self, learner: Learner, budget: Budget) -> None:
@@ -58,7 +61,7 @@ class Background:
             if len(shared.waiting) == PENDING:
                 shared.waiting.popleft()
                 shared.dropped += 1
-            shared.waiting.append((transition, time.perf_counter()))
+            shared.waiting.append((transition, time.perf_counter(), shared.so_far()))
             shared.idle.clear()
             measured, shared.measured = shared.measured, {"updates": 0}
         shared.wake.set()
@@ -123,7 +126,9 @@ class _Shared:
     def __init__(self, learner: Learner, budget: Budget) -> None:
         self.learner, self.budget = learner, budget
         self.newest: Weights = learner.weights
-        self.waiting: deque[tuple[Transition, float]] = deque()
+        self.waiting: deque[tuple[Transition, float, torch.cuda.Event | None]] = deque()
+        device = learner.model.device
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.measured: Metrics = {"updates": 0}
         self.lock, self.learning = threading.Lock(), threading.Lock()
         self.wake, self.idle, self.go = threading.Event(), threading.Event(), threading.Event()
@@ -137,6 +142,25 @@ class _Shared:
     def stop(self) -> None:
         self.stopped = True
         self.wake.set()
+
+    def so_far(self) -> torch.cuda.Event | None:
+        """All that the calling thread has asked of the device until now."""
+        if self.stream is None:
+            return None
+        return torch.cuda.current_stream(self.stream.device).record_event()
+
+    @contextmanager
+    def beside(self, event: torch.cuda.Event | None) -> Iterator[None]:
+        """Inside, the device works after `event` on a stream of its own; all of it is done at the end."""
+        if self.stream is None or event is None:
+            yield
+            return
+        with torch.cuda.stream(self.stream):
+            self.stream.wait_event(event)
+            try:
+                yield
+            finally:
+                self.stream.synchronize()
 
 
 _threads: "weakref.WeakKeyDictionary[threading.Thread, Callable[[], None]]" = weakref.WeakKeyDictionary()
@@ -164,9 +188,9 @@ def _work(shared: _Shared) -> None:
                     if shared.stopped:
                         shared.wake.set()
                     continue
-                transition, arrived = shared.waiting.popleft()
+                transition, arrived, asked = shared.waiting.popleft()
             try:
-                with shared.budget.spending():
+                with shared.budget.spending(), shared.beside(asked):
                     metrics = shared.learner.learn(transition)
             except BaseException as error:  # told to the control loop
                 shared.error = error

@@ -10,9 +10,10 @@ import torch
 
 from pad.agent import Agent
 from pad.colors import ColorStatistics
+from pad.deployment.agent_model import as_model
 from pad.deployment.camera import Observation
 from pad.deployment.config import AdaptationConfig
-from pad.deployment.model import Model, as_model
+from pad.deployment.model import Model
 from pad.types import Metrics
 
 

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from pad import settings
 from pad.agent import Agent
 from pad.checkpoint import write_folder
+from pad.deployment.agent_model import AgentModel
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.guards import FrameGuard
-from pad.deployment.model import AgentModel, Model, Transition
+from pad.deployment.model import Model, Transition
 from pad.deployment.recordings import RecordedEpisode
 from pad.deployment.torch_policy import TorchPolicy
 from pad.gate import Calibration

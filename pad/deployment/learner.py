@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pad.deployment.config import AdaptationConfig
+from pad.deployment.gradient_step import GradientStep
 from pad.deployment.guards import DriftGuard, FailureGuard, Trial
 from pad.deployment.model import Model, Seen, Transition
 from pad.deployment.state import PARTS
@@ -85,6 +86,8 @@ class Learner:
         for parameter in self._parameters:
             parameter.requires_grad_(True)
         self.trained: Weights = tuple(parameter.detach().clone() for parameter in self._parameters)
+        self.shadow: Weights = tuple(weight.clone() for weight in self.trained)
+        self._step = GradientStep(model, self._parameters, config)
         self._drift = DriftGuard(self.trained, guards.drift, guards.pull)
         self._budget = DriftGuard(self.trained, guards.drift)
         self._trial = None if guards.trial is None else Trial(guards.trial, guards.action_jump)
@@ -120,10 +123,14 @@ class Learner:
     def _return_to(self, weights: Weights) -> None:
         """Go on learning from `weights`."""
         self._use(weights)
-        self.shadow: Weights = tuple(weight.clone() for weight in weights)
+        self._move_shadow(weights)
+        self._step.reset()
         self._averaged: Weights | None = None
         self._used_loss, self._trained_loss = RunningAverage(), RunningAverage()
-        self._optimizer = self._make_optimizer()
+
+    def _move_shadow(self, weights: Weights) -> None:
+        for learned, weight in zip(self.shadow, weights, strict=True):
+            learned.copy_(weight)  # in place: a recorded step goes on with these tensors
 
     def _use(self, weights: Weights) -> None:
         """Act with `weights`; nothing is on trial."""
@@ -132,10 +139,6 @@ class Learner:
         if self._trial is not None:
             self._trial.reset()
         self._hold(weights)
-
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        kind = torch.optim.Adam if self.config.optimizer == "adam" else torch.optim.SGD
-        return kind(self._parameters, lr=self.config.learning_rate, fused=True)
 
     def _hold(self, weights: Weights) -> None:
         for parameter, weight in zip(self._parameters, weights, strict=True):
@@ -281,15 +284,11 @@ class Learner:
     def _update(self) -> float:
         """One gradient step of the shadow; its loss, NaN if it made anything not finite."""
         with self._holding(self.shadow):
-            loss = self.model.loss(self._memory, self._picks(), self.config, self._generator)
-            self._optimizer.zero_grad()
-            loss.backward()
-            self._optimizer.step()
+            loss = self._step(self._memory, self._picks(), self._generator)
             if self._drift.hold(self.shadow):
                 self.counts["drift"] += 1
-            finite = bool(torch.stack([weight.sum() for weight in self.shadow]).isfinite().all())
             self._average()
-            return loss.item() if finite else math.nan
+            return loss.item()
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -330,7 +329,7 @@ class Learner:
             "weights": dict(zip(self.moving, (w.clone() for w in self.weights), strict=True)),
             "shadow": dict(zip(self.moving, (w.clone() for w in self.shadow), strict=True)),
             "averaged": dict(zip(self.moving, (w.clone() for w in self._averaged or self.shadow), strict=True)),
-            "optimizer": deepcopy(self._optimizer.state_dict()),
+            "optimizer": deepcopy(self._step.optimizer.state_dict()),
             "given_up": self.given_up,
             "moments": self._moments,
         }
@@ -349,10 +348,9 @@ class Learner:
         for values in (weights, shadow, averaged):  # saved under another budget, perhaps
             self._budget.hold(values)
         self._return_to(weights)
-        self.shadow, self._averaged = shadow, averaged if self.config.guards.average else None
-        self._optimizer.load_state_dict(deepcopy(state["optimizer"]))
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.config.learning_rate
+        self._move_shadow(shadow)
+        self._averaged = averaged if self.config.guards.average else None
+        self._step.load_state_dict(state["optimizer"])
         self.given_up = bool(state["given_up"])
         self._moments = int(state.get("moments", 0))  # older files do not say
 
@@ -373,7 +371,7 @@ class Learner:
                 raise ValueError(f"the state moves {shapes}, this policy {expected}")
         # Each kind of optimizer has settings of its own, and steps only with these.
         settings, own = ([sorted(group) for group in optimizer["param_groups"]]
-                         for optimizer in (state["optimizer"], self._optimizer.state_dict()))  # fmt: skip
+                         for optimizer in (state["optimizer"], self._step.optimizer.state_dict()))  # fmt: skip
         if settings != own:
             raise ValueError(f"the state is of another optimizer than {self.config.optimizer}: {settings}")
 

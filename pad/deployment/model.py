@@ -1,6 +1,5 @@
-"""What deployment needs of a policy that is to adapt, and how a PAD agent answers it."""
+"""What deployment needs of a policy that is to adapt."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -11,16 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pad.agent import Agent
-from pad.augmentations import center_crop
 from pad.deployment.camera import Camera, Observation
-from pad.deployment.config import AdaptationConfig, Moves
+from pad.deployment.config import AdaptationConfig
 from pad.deployment.detail import DetailFilter
 from pad.gate import Calibration
-from pad.losses import inverse_dynamics_loss
-from pad.objectives import Views
 from pad.types import Scalar
-from pad.windows import Windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,96 +166,25 @@ def _row(features: Tensor) -> np.ndarray:
     return features[0].flatten().double().cpu().numpy()
 
 
-class AgentModel(Model):
-    """A PAD agent.
+class RecordableModel(Model):
+    """A model whose loss can be computed in steps that are always the same, from tensors of always the same shapes.
 
-    Raises:
-        ValueError: when the agent was trained without the self-supervised head.
+    On CUDA such a step is recorded once and replayed, which spares the time of starting its kernels one by one.
     """
 
-    def __init__(self, agent: Agent) -> None:
-        if agent.inverse_dynamics is None:
-            raise ValueError("this agent cannot adapt: it was trained without a self-supervised head")
-        self.network = self.agent = agent
-        self._head = agent.inverse_dynamics
-        channels, height, width = agent.obs_shape
-        self.cameras = (Camera((channels, height, width), frame_channels=agent.frame_channels),)
-        self.calibration = agent.calibration
+    @abstractmethod
+    def is_recordable(self, config: AdaptationConfig) -> bool:
+        """Whether the loss of a setting is one of those."""
 
-    def moving(self, config: AdaptationConfig) -> dict[str, nn.Parameter]:
-        count = len(self.agent.encoder.convolutions)
-        layers = count if config.layers is None else config.layers
-        if layers > count:
-            raise ValueError(f"layers must be at most {count} for this agent, got {layers}")
-        convolutions = tuple(f"encoder.convolutions.{index}." for index in range(layers))
-        prefixes: dict[Moves, tuple[str, ...]] = {
-            "color": ("encoder.color_",),
-            "color_and_detail": ("encoder.color_",),
-            "affine": tuple(f"{convolution}bias" for convolution in convolutions),
-            "convolutions": convolutions,
-            "convolutions_and_head": (
-                *convolutions,
-                "inverse_dynamics.",
-                *(f"heads.{name}." for name in config.objectives),
-            ),
-        }
-        found = {n: p for n, p in self.agent.named_parameters() if n.startswith(prefixes[config.moves])}
-        return {**found, **self.moving_detail()} if config.moves == "color_and_detail" else found
-
-    def check(self, config: AdaptationConfig) -> None:
-        for name in config.objectives:
-            self.agent.objective(name)
-
-    def action(self, action: Any) -> Tensor:
-        array = np.asarray(action, np.float32)
-        if array.shape != (self.agent.action_size,):
-            raise ValueError(f"action must have shape {(self.agent.action_size,)}, got {array.shape}")
-        return torch.tensor(within_bounds(array, action, "[-1, 1]"), device=self.device)
-
-    def picture(self, pixels: np.ndarray) -> Tensor:
-        # With channels last in memory, as its convolutions read them.
-        return super().picture(pixels.transpose(1, 2, 0)).permute(2, 0, 1)
-
-    def encode(self, seen: Seen) -> Tensor:
-        pictures = self.filtered(seen.pictures[0][None])
-        return self.agent.encoder(center_crop(pictures, self.agent.config.encoder.crop_size))
-
-    def act(self, features: Tensor, seen: Seen) -> np.ndarray:  # an agent acts on pixels alone
-        return self.agent.actor.mean(self.agent.control(features))[0].cpu().numpy()
-
-    def loss_between(self, features: Tensor, action: Tensor, next_features: Tensor) -> Scalar:
-        return inverse_dynamics_loss(self._head(features, next_features), action[None])
-
-    def loss(
+    @abstractmethod
+    def inputs(
         self, transitions: Sequence[Transition], picks: Tensor, config: AdaptationConfig, generator: Any
-    ) -> Scalar:
-        views = self.draw(transitions, picks, config, generator)
-        return sum(
-            (self.agent.objective(name)(views) for name in config.objectives), torch.zeros((), device=self.device)
-        )
+    ) -> tuple[Tensor, ...]:
+        """All that differs between two steps; the same draws as those of `loss`."""
 
-    def draw(
-        self, transitions: Sequence[Transition], picks: Tensor, config: AdaptationConfig, generator: torch.Generator
-    ) -> Views:
-        """Random crops of picked transitions, every observation under one of its own."""
-        used, index = picks.unique(return_inverse=True)
-        chosen = [transitions[number] for number in used.tolist()]
-        pictures = [t.obs.pictures[0] for t in chosen] + [t.next_obs.pictures[0] for t in chosen]
-        images = torch.stack([picture.permute(1, 2, 0) for picture in pictures]).permute(0, 3, 1, 2)
-        top, left = (self._offsets(extent, 2 * len(picks), config, generator) for extent in images.shape[2:])
-        windows = Windows(torch.cat([index, index + len(used)]), top, left, self.agent.config.encoder.crop_size)
-        actions = torch.stack([t.action for t in chosen])
-        # What one transition led to is mostly what the following one began with.
-        shown = [id(seen) for seen in (*(t.obs for t in chosen), *(t.next_obs for t in chosen))]
-        same = torch.tensor([shown.index(picture) for picture in shown])
-        drawn = actions[index.to(actions.device)]
-        return Views(self.agent, self.filtered(images), windows, drawn, config.precision, same, generator)
-
-    def _offsets(self, extent: int, count: int, config: AdaptationConfig, generator: torch.Generator) -> Tensor:
-        encoder = self.agent.config.encoder
-        step = math.prod(encoder.strides) if config.crop_grid == "stride" else 1
-        places = (extent - encoder.crop_size) // step + 1
-        return step * torch.randint(places, (count,), generator=generator)
+    @abstractmethod
+    def loss_of(self, inputs: tuple[Tensor, ...], config: AdaptationConfig) -> Scalar:
+        """The same loss as `loss`, from inputs on the model's device, with nothing read back from there."""
 
 
 def within_bounds(scaled: np.ndarray, action: Any, bounds: Any) -> np.ndarray:
@@ -274,8 +197,3 @@ def within_bounds(scaled: np.ndarray, action: Any, bounds: Any) -> np.ndarray:
     if (np.abs(scaled[finite]) > 3).any():
         raise ValueError(f"action must be within {bounds}, got {np.asarray(action)}")
     return np.where(finite, np.clip(scaled, -1, 1), scaled)
-
-
-def as_model(policy: Agent | Model) -> Model:
-    """What deployment works on; a model is itself."""
-    return policy if isinstance(policy, Model) else AgentModel(policy)

@@ -12,13 +12,14 @@ import torch
 
 from pad.agent import Agent
 from pad.checkpoint import load_checkpoint
+from pad.deployment.agent_model import as_model
 from pad.deployment.background import Background
 from pad.deployment.budget import Budget
 from pad.deployment.camera import Observation
 from pad.deployment.config import ADAPTATIONS, AdaptationConfig
 from pad.deployment.guards import FrameGuard
 from pad.deployment.learner import Features, Learner, Weights
-from pad.deployment.model import Model, Seen, Transition, as_model
+from pad.deployment.model import Model, Seen, Transition
 from pad.deployment.state import digest, load_state, save_state
 from pad.types import Metrics
 

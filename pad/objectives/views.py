@@ -39,6 +39,8 @@ class Views:
         precision: of the convolutions.
         same: for each image the number of the first that shows the same picture; None where all differ.
         generator: of what an objective draws.
+        grid: windows begin at its multiples, and images and windows lie on the networks' device, where all is computed
+            in shapes that do not depend on where the windows are; None for the cheapest shapes each time.
     """
 
     def __init__(
@@ -50,14 +52,19 @@ class Views:
         precision: Precision = "float32",
         same: Tensor | None = None,
         generator: torch.Generator | None = None,
+        grid: int | None = None,
     ) -> None:
         self.networks, self.images, self.windows, self.action = networks, images, windows, action
         self._same, self.generator = torch.arange(len(images)) if same is None else same, generator
         self.precision, self.device = precision, networks.encoder.color_matrix.device
+        stride = stride_of(networks.encoder.convolutions) * stride_of(networks.control)
+        if grid is not None:
+            self._index: Tensor | None = None
+            self._shared = SharedEncoding.fixed(images, windows, stride, grid)
+            return
         # Few places and many draws: what is drawn twice is encoded and projected once.
         once, index = windows.unique()
         self._index = index.to(self.device)
-        stride = stride_of(networks.encoder.convolutions) * stride_of(networks.control)
         self._shared = SharedEncoding.of(images, once, stride)
 
     @property
@@ -81,7 +88,11 @@ class Views:
     def channels(self) -> Vectors:
         """Of each window the average of each channel of the shared features."""
         maps = self._shared.cut(self._maps, stride_of(self.networks.encoder.convolutions))
-        return maps.float().mean((2, 3)).index_select(0, self._index)
+        return self._drawn(maps.float().mean((2, 3)))
+
+    def _drawn(self, computed: Tensor) -> Tensor:
+        """Of each window what was computed of each different one."""
+        return computed if self._index is None else computed.index_select(0, self._index)
 
     def projected(self, branch: nn.Sequential, projection: Projection) -> Projected:
         """Of each window the features, through convolutions of a head's own and their projection."""
@@ -94,7 +105,7 @@ class Views:
             projected = linear(flatten(self._shared.cut(maps))).float()
         for layer in normalize:
             projected = layer(projected)
-        return projected.index_select(0, self._index)
+        return self._drawn(projected)
 
     def latents(self) -> Projected:
         """Of each window what the policy acts on."""
