@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from conftest import make_agent
 
 from pad.deployment import ADAPTATIONS, NO_GUARDS, AdaptationConfig, AdaptivePolicy, FrozenPolicy
-from conftest import make_agent
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
 UNGUARDED = dataclasses.replace(ADAPTATIONS["default"], guards=NO_GUARDS, memory=4)
