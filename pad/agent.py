@@ -12,7 +12,7 @@ from pad.augmentations import center_crop
 from pad.encoder import Branch, Encoder, EncoderConfig, Projection, output_size
 from pad.gate import Calibration
 from pad.networks import Actor, Critic, initialize
-from pad.objectives import Alignment, HeadName, InverseDynamics, Objective, ObjectiveName, Views, make_head
+from pad.objectives import Alignment, HeadName, InverseDynamics, Networks, Objective, ObjectiveName, Views, make_head
 from pad.settings import check_choices
 from pad.types import Images, Scalar, Vectors
 
@@ -37,7 +37,7 @@ class AgentConfig:
             raise ValueError(f"heads must differ, got {', '.join(self.heads)}")
 
 
-class Agent(nn.Module):
+class Agent(Networks):
     """Encoder, actor, critic and inverse dynamics.
 
     `encoder` is what all heads share; `control` holds the convolutions that only actor and critic

@@ -7,6 +7,7 @@ from an encoder that the critic trains, or the state expert, whose features are 
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from pad import losses
 from pad.precision import Precision, autocast
+from pad.recorded import Recorded
 from pad.types import Batch, Metrics
 
 
@@ -70,6 +72,7 @@ class SAC:
         self.log_alpha = torch.tensor(config.initial_temperature, device=self._device).log().requires_grad_(True)
         self._target_entropy = config.target_entropy * action_size
         self._updates = 0
+        self._recorded: dict[tuple[bool, bool], Recorded[dict[str, Tensor]]] = {}
         rate, head = config.learning_rate, getattr(networks, "inverse_dynamics", None)
         supervised = [] if head is None else head.parameters()
         self.optimizers = {
@@ -81,7 +84,8 @@ class SAC:
     def update(self, batch: Batch, self_supervise: bool = False, augmented: Tensor | None = None) -> Metrics:
         """One step of the critic and, every `actor_every` calls, of actor, temperature and targets.
 
-        Each observation is encoded once for all losses, and once more by the target's encoder.
+        Each observation is encoded once for all losses, and once more by the target's encoder. On CUDA the update is
+        recorded and replayed.
 
         Args:
             batch: observations are images of the crop's size, or states.
@@ -89,27 +93,47 @@ class SAC:
             augmented: the batch's observations under strong augmentation. Q learns from both in equal parts, towards
                 the value of the clean ones, and the actor from the clean ones alone (SVEA, Hansen et al., 2021).
         """
+        kind = self_supervise, self._updates % self.config.actor_every == 0
+        self._updates += 1
+        if kind not in self._recorded:
+            self._recorded[kind] = Recorded(partial(self._update, *kind), self._device)
+        inputs = [batch.obs, batch.action, batch.reward, batch.terminated, batch.next_obs]
+        measured = self._recorded[kind](*inputs, *([] if augmented is None else [augmented]))
+        return dict(zip(measured, torch.stack(list(measured.values())).tolist(), strict=True))
+
+    def _update(
+        self,
+        self_supervise: bool,
+        act: bool,
+        obs: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        terminated: Tensor,
+        next_obs: Tensor,
+        augmented: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        batch = Batch(obs, action, reward, terminated, next_obs)
+        measured: dict[str, Tensor] = {}
         if self_supervise:
             features, next_features, branched = self._encode_for_all(batch)
             inferred = self.networks.inverse_dynamics.infer(*branched.chunk(2))
-            supervision = losses.inverse_dynamics_loss(inferred, batch.action)
-            metrics = {"inverse_dynamics_loss": supervision.item()}
+            supervision = losses.inverse_dynamics_loss(inferred, action)
+            measured["inverse_dynamics_loss"] = supervision.detach()
         else:
-            features, metrics = self._encode(self.networks, batch.obs), Metrics()
+            features = self._encode(self.networks, obs)
             supervision = torch.zeros((), device=self._device)
             with torch.no_grad():
-                next_features = self._encode(self.networks, batch.next_obs)
+                next_features = self._encode(self.networks, next_obs)
         target = self.critic_target(batch, next_features)
         if augmented is None:
-            metrics |= self._update_critic(features, target, batch.action, supervision)
+            measured |= self._update_critic(features, target, action, supervision)
         else:
             both = torch.cat([features, self._encode(self.networks, augmented)])
-            metrics |= self._update_critic(both, target.repeat(2), batch.action.repeat(2, 1), supervision)
-        if self._updates % self.config.actor_every == 0:
-            metrics |= self._update_actor(features.detach())
+            measured |= self._update_critic(both, target.repeat(2), action.repeat(2, 1), supervision)
+        if act:
+            measured |= self._update_actor(features.detach())
             self._update_target()
-        self._updates += 1
-        return metrics
+        return measured
 
     def _encode(self, networks: Any, obs: Tensor) -> Tensor:
         with autocast(self._precision, self._device):
@@ -141,13 +165,15 @@ class SAC:
             self.config.discount,
         )
 
-    def _update_critic(self, features: Tensor, target: Tensor, action: Tensor, supervision: Tensor) -> Metrics:
+    def _update_critic(
+        self, features: Tensor, target: Tensor, action: Tensor, supervision: Tensor
+    ) -> dict[str, Tensor]:
         q1, q2 = self.networks.critic(features, action)
         loss = losses.critic_loss(q1, q2, target)
         step(self.optimizers["critic"], loss + supervision)
-        return {"critic_loss": loss.item(), "q_value": target.mean().item()}
+        return {"critic_loss": loss.detach(), "q_value": target.mean()}
 
-    def _update_actor(self, features: Tensor) -> Metrics:
+    def _update_actor(self, features: Tensor) -> dict[str, Tensor]:
         policy = self.networks.actor.sample(features)
         critic = self.networks.critic.requires_grad_(False)
         q1, q2 = critic(features, policy.action)
@@ -157,9 +183,9 @@ class SAC:
         temperature = losses.temperature_loss(self.log_alpha, policy.log_prob, self._target_entropy)
         step(self.optimizers["temperature"], temperature)
         return {
-            "actor_loss": loss.item(),
-            "temperature": self.log_alpha.exp().item(),
-            "entropy": -policy.log_prob.mean().item(),
+            "actor_loss": loss.detach(),
+            "temperature": self.log_alpha.detach().exp(),
+            "entropy": -policy.log_prob.detach().mean(),
         }
 
     @torch.no_grad()
@@ -188,13 +214,24 @@ class SAC:
             self.log_alpha.copy_(state["log_alpha"])
         self._updates = state["updates"]
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            load_optimizer(optimizer, state["optimizers"][name])
+        self._recorded.clear()  # the optimizers' state is elsewhere now
 
 
 def adam(parameters: Iterable[Tensor], learning_rate: float, beta1: float = 0.9) -> torch.optim.Adam:
     """Of those that learn."""
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    return torch.optim.Adam(trainable, lr=learning_rate, betas=(beta1, 0.999), fused=True)
+    on_cuda = any(parameter.is_cuda for parameter in trainable)
+    return torch.optim.Adam(trainable, lr=learning_rate, betas=(beta1, 0.999), fused=True, capturable=on_cuda)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take over a saved state, perhaps of another device: whether steps can be recorded is not part of it."""
+    capturable = [group.get("capturable") for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, value in zip(optimizer.param_groups, capturable, strict=True):
+        if value is not None:
+            group["capturable"] = value
 
 
 def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -8,7 +8,9 @@ import pytest
 import torch
 from conftest import make_agent
 
+from pad import recorded
 from pad.deployment import ADAPTATIONS, NO_GUARDS, AdaptationConfig, AdaptivePolicy, FrozenPolicy
+from pad.sac import SAC, SACConfig
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
 UNGUARDED = dataclasses.replace(ADAPTATIONS["default"], guards=NO_GUARDS, memory=4)
@@ -55,17 +57,16 @@ def test_recorded_steps_move_what_steps_on_a_cpu_move(config):
     losses = learn(here, stream(12)), learn(there, stream(12))
     np.testing.assert_allclose(*losses, rtol=1e-3)
     assert_same_weights(here, there)
-    recorded = there._learner._step._recording is not None
-    assert recorded == (config.optimizer == "adam")
+    assert there._learner._step.is_recorded == (config.optimizer == "adam")
 
 
 def test_a_new_episode_repeats_the_first_with_the_same_recording():
     policy = AdaptivePolicy(make_agent().cuda(), SETTINGS["paper"])
     first = learn(policy, stream(8))
-    recording = policy._learner._step._recording
+    recording = policy._learner._step._step_on._recording
     policy.reset()
     np.testing.assert_allclose(learn(policy, stream(8)), first, rtol=1e-3)
-    assert policy._learner._step._recording is recording is not None
+    assert policy._learner._step._step_on._recording is recording is not None
 
 
 @pytest.mark.parametrize(("source", "target"), [("cuda", "cpu"), ("cpu", "cuda"), ("cuda", "cuda")])
@@ -112,13 +113,52 @@ def test_an_agent_acts_the_same_on_both_devices():
 
 
 def test_a_step_that_cannot_be_recorded_is_made_all_the_same(monkeypatch):
-    from pad.deployment import gradient_step
-
     def refuse(*_):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(gradient_step, "_Recording", refuse)
+    monkeypatch.setattr(recorded, "_Recording", refuse)
     here, there = (AdaptivePolicy(make_agent().to(device), SETTINGS["color"]) for device in ("cpu", "cuda"))
-    with pytest.warns(UserWarning, match="without a recording"):
+    with pytest.warns(UserWarning, match="could not be recorded"):
         losses = learn(there, stream(8))
     np.testing.assert_allclose(losses, learn(here, stream(8)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_recorded_updates_of_actor_and_critic_are_those_that_are_not(monkeypatch, batch, augmented):
+    on_cuda = dataclasses.replace(
+        batch, **{name: value.cuda() for name, value in vars(batch).items() if name != "extras"}
+    )
+    strong = on_cuda.obs.flip(0) if augmented else None
+    learned = []
+    for warm_up in (3, 1000):
+        monkeypatch.setattr(recorded, "WARM_UP", warm_up)
+        torch.cuda.manual_seed(0)
+        sac = SAC(make_agent().cuda(), 2, SACConfig())
+        metrics = [sac.update(on_cuda, number % 2 == 0, strong) for number in range(12)]
+        learned.append((sac, metrics))
+    (replayed, ours), (plain, theirs) = learned
+    assert all(each.is_recorded for each in replayed._recorded.values())
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.keys() == other.keys()
+        np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=1e-2, atol=1e-3)
+    for one, other in zip(replayed.networks.parameters(), plain.networks.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
+
+
+def test_a_learner_restored_on_cuda_goes_on(batch):
+    on_cuda = dataclasses.replace(
+        batch, **{name: value.cuda() for name, value in vars(batch).items() if name != "extras"}
+    )
+    sac = SAC(make_agent().cuda(), 2, SACConfig())
+    for _ in range(8):
+        sac.update(on_cuda, True)
+    other = SAC(make_agent(1).cuda(), 2, SACConfig())
+    for _ in range(8):
+        other.update(on_cuda, True)
+    other.networks.load_state_dict(sac.networks.state_dict())
+    other.load_state_dict(sac.state_dict())
+    torch.cuda.manual_seed(1)
+    expected = [sac.update(on_cuda, True) for _ in range(8)]
+    torch.cuda.manual_seed(1)
+    for one, metrics in zip(expected, [other.update(on_cuda, True) for _ in range(8)], strict=True):
+        np.testing.assert_allclose(list(one.values()), list(metrics.values()), rtol=1e-2, atol=1e-3)

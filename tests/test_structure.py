@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {
-    "pad": ["types", "settings", "seeding", "memory", "processes", "precision", "colors", "gate", "losses", "windows",
+    "pad": ["types", "settings", "seeding", "memory", "processes", "precision", "recorded", "colors", "gate", "losses", "windows",
             "augmentations", "encoder", "networks", "objectives", "replay_buffer", "agent", "sac", "asymmetric",
             "pictures", "cloning", "expert", "checkpoint", "tracking", "old_gym", "deployment", "evaluation",
             "statistics", "calibration", "video", "training"],

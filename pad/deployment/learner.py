@@ -129,8 +129,7 @@ class Learner:
         self._used_loss, self._trained_loss = RunningAverage(), RunningAverage()
 
     def _move_shadow(self, weights: Weights) -> None:
-        for learned, weight in zip(self.shadow, weights, strict=True):
-            learned.copy_(weight)  # in place: a recorded step goes on with these tensors
+        torch._foreach_copy_(self.shadow, weights)  # in place: a recorded step goes on with these tensors
 
     def _use(self, weights: Weights) -> None:
         """Act with `weights`; nothing is on trial."""
@@ -273,7 +272,7 @@ class Learner:
             if not math.isfinite(loss):
                 self._fail("not_finite")
                 return {"updates": done}
-        candidate = tuple(weight.clone() for weight in (self._averaged or self.shadow))
+        candidate = _copies(self._averaged or self.shadow)
         if self._trial is None:
             self._failures.succeeded()
             self._use(candidate)
@@ -374,6 +373,13 @@ class Learner:
                          for optimizer in (state["optimizer"], self._step.optimizer.state_dict()))  # fmt: skip
         if settings != own:
             raise ValueError(f"the state is of another optimizer than {self.config.optimizer}: {settings}")
+
+
+def _copies(weights: Weights) -> Weights:
+    # At once: a GPU starts one kernel for all.
+    copies = tuple(torch.empty_like(weight) for weight in weights)
+    torch._foreach_copy_(copies, weights)
+    return copies
 
 
 def make_gate(model: Model, config: AdaptationConfig) -> Gate | None:

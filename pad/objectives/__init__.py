@@ -12,7 +12,7 @@ from pad.objectives.forward_dynamics import ForwardDynamics
 from pad.objectives.inverse_dynamics import InverseDynamics
 from pad.objectives.objective import Objective
 from pad.objectives.rotation import Rotation
-from pad.objectives.views import Views
+from pad.objectives.views import Networks, Views
 
 HeadName = Literal["rotation", "contrastive", "forward_dynamics"]
 """Objectives with a head that an agent may have beside that of inverse dynamics."""
@@ -45,6 +45,7 @@ __all__ = [
     "ForwardDynamics",
     "HeadName",
     "InverseDynamics",
+    "Networks",
     "Objective",
     "ObjectiveName",
     "Rotation",

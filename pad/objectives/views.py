@@ -1,7 +1,6 @@
 """What a self-supervised objective learns from: windows of pictures, encoded together where they overlap."""
 
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,19 +11,17 @@ from pad.types import Actions, Filtered, FilteredCrops, Indices, Projected, Sour
 from pad.windows import SharedEncoding, Windows
 
 
-@runtime_checkable
-class Networks(Protocol):
+class Networks(nn.Module):
     """Of a policy: what objectives read, beside heads of their own."""
 
-    @property
-    def encoder(self) -> Encoder: ...
+    encoder: Encoder
+    control: nn.Sequential
+    """What lies between the shared convolutions and the policy's projection."""
 
     @property
-    def control(self) -> nn.Sequential:
-        """What lies between the shared convolutions and the policy's projection."""
-
-    @property
-    def actor_projection(self) -> Projection: ...
+    def actor_projection(self) -> Projection:
+        """What the policy reads of the features."""
+        raise NotImplementedError
 
 
 class Views:

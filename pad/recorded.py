@@ -1,0 +1,92 @@
+"""Functions of tensors that a GPU runs again and again: recorded once as a CUDA graph, then replayed."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+Output = TypeVar("Output")
+WARM_UP = 3
+"""Calls on CUDA before the one that is recorded: libraries choose and prepare their kernels in them."""
+
+
+class Recorded(Generic[Output]):
+    """Calls a function; on CUDA, from the fourth call in the same shapes on, replays a recording of it.
+
+    The work of a small network on a GPU is hundreds of kernels of a few microseconds each, and to start them one by one
+    takes longer than they do. A recording starts them all at once. The function must therefore do the same at each
+    call, read nothing back from the device, and write to tensors that stay where they are. What cannot be recorded is
+    called as it is, and warned of once. On other devices the function is just called.
+
+    Args:
+        function: of tensors on the device; what it returns is overwritten by the next call.
+        held: tensors that the function reads or writes, and that the caller may replace by others: it is then recorded
+            anew.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Output],
+        device: torch.device,
+        held: Callable[[], Sequence[Tensor]] = lambda: (),
+    ) -> None:
+        self._function, self._device, self._held = function, device, held
+        self._possible = device.type == "cuda"
+        self.forget()
+
+    def forget(self) -> None:
+        """Record anew: what the function reads or writes is elsewhere now."""
+        self._called, self._shapes = 0, tuple[torch.Size, ...]()
+        self._recording: _Recording[Output] | None = None
+
+    @property
+    def is_recorded(self) -> bool:
+        return self._recording is not None
+
+    def __call__(self, *inputs: Tensor) -> Output:
+        """The function of these inputs, which are brought to the device."""
+        if self._possible and self._is_warm(inputs):
+            try:
+                return self._newest(inputs).replay(inputs)
+            except RuntimeError as error:
+                warnings.warn(f"what could not be recorded is slower: {error}", stacklevel=2)
+                self._possible, self._recording = False, None
+        return self._function(*(part.to(self._device) for part in inputs))
+
+    def _is_warm(self, inputs: tuple[Tensor, ...]) -> bool:
+        shapes = tuple(part.shape for part in inputs)
+        if shapes != self._shapes:
+            self.forget()
+            self._shapes = shapes
+        self._called += 1
+        return self._called > WARM_UP
+
+    def _newest(self, inputs: tuple[Tensor, ...]) -> "_Recording[Output]":
+        places = tuple(tensor.data_ptr() for tensor in self._held())
+        if self._recording is None or self._recording.places != places:
+            self._recording = _Recording(self._function, inputs, self._device, places)
+        return self._recording
+
+
+class _Recording(Generic[Output]):
+    def __init__(
+        self,
+        function: Callable[..., Output],
+        inputs: tuple[Tensor, ...],
+        device: torch.device,
+        places: tuple[int, ...],
+    ) -> None:
+        self.places = places
+        self._inputs = tuple(torch.empty_like(part, device=device).copy_(part) for part in inputs)
+        self._graph = torch.cuda.CUDAGraph()
+        # Other threads may go on using the device meanwhile: one of them acts.
+        with torch.cuda.device(device), torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            self._output = function(*self._inputs)
+
+    def replay(self, inputs: tuple[Tensor, ...]) -> Output:
+        for kept, part in zip(self._inputs, inputs, strict=True):
+            kept.copy_(part)
+        self._graph.replay()
+        return self._output
