@@ -14,7 +14,7 @@ from pad import losses
 from pad.agent import Agent
 from pad.networks import Critic, initialize
 from pad.precision import Precision, autocast
-from pad.sac import SACConfig, adam, step
+from pad.sac import SACConfig, adam, load_optimizer, step
 from pad.types import Batch, Metrics
 
 
@@ -116,4 +116,4 @@ class AsymmetricSAC:
             self.log_alpha.copy_(state["log_alpha"])
         self._updates, self._supervision_is_due = state["updates"], state.get("supervision_is_due", False)
         for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            load_optimizer(optimizer, state["optimizers"][name])

@@ -35,6 +35,12 @@ def _exact_convolutions():
     torch.backends.cudnn.allow_tf32 = before
 
 
+@pytest.fixture
+def on_cuda(batch):
+    """The batch there."""
+    return dataclasses.replace(batch, **{n: part.cuda() for n, part in vars(batch).items() if n != "extras"})
+
+
 def stream(count, seed=0):
     """Transitions of a camera that shows noise."""
     rng = np.random.default_rng(seed)
@@ -124,10 +130,7 @@ def test_a_step_that_cannot_be_recorded_is_made_all_the_same(monkeypatch):
 
 
 @pytest.mark.parametrize("augmented", [False, True])
-def test_recorded_updates_of_actor_and_critic_are_those_that_are_not(monkeypatch, batch, augmented):
-    on_cuda = dataclasses.replace(
-        batch, **{name: value.cuda() for name, value in vars(batch).items() if name != "extras"}
-    )
+def test_recorded_updates_of_actor_and_critic_are_those_that_are_not(monkeypatch, on_cuda, augmented):
     strong = on_cuda.obs.flip(0) if augmented else None
     learned = []
     for warm_up in (3, 1000):
@@ -145,10 +148,7 @@ def test_recorded_updates_of_actor_and_critic_are_those_that_are_not(monkeypatch
         torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
 
 
-def test_a_learner_restored_on_cuda_goes_on(batch):
-    on_cuda = dataclasses.replace(
-        batch, **{name: value.cuda() for name, value in vars(batch).items() if name != "extras"}
-    )
+def test_a_learner_restored_on_cuda_goes_on(on_cuda):
     sac = SAC(make_agent().cuda(), 2, SACConfig())
     for _ in range(8):
         sac.update(on_cuda, True)
