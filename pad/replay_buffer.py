@@ -102,12 +102,15 @@ class ReplayBuffer:
         def tensor(array: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(array).to(device)
 
+        # Both observations are views of the same frames, most of which they share.
+        frames = tensor(self._frames(indices))
+        channels = frames.shape[1] // (self._frame_stack + 1)
         return Batch(
-            obs=tensor(self._stack(indices)),
+            obs=frames[:, :-channels],
             action=tensor(arrays["action"]),
             reward=tensor(arrays["reward"]),
             terminated=tensor(arrays["terminated"]),
-            next_obs=tensor(self._stack((indices + 1) % self.capacity)),
+            next_obs=frames[:, channels:],
             extras={name: tensor(arrays[name]) for name in self._extras},
         )
 
@@ -130,12 +133,14 @@ class ReplayBuffer:
             accepted = np.concatenate([accepted, slots[valid]])
         return accepted[:size]
 
-    def _stack(self, slots: np.ndarray) -> np.ndarray:
+    def _frames(self, slots: np.ndarray) -> np.ndarray:
+        """The stacked frames of each observation, and after them the one that came next."""
         step = self._arrays["step"][slots]
         ages = np.arange(self._frame_stack - 1, -1, -1)
         # Before the first frame of an episode there is only the first frame.
-        history = (slots[:, None] - np.minimum(ages, step[:, None])) % self.capacity
-        frames = self._arrays["frame"][history]
+        history = slots[:, None] - np.minimum(ages, step[:, None])
+        wanted = np.concatenate([history, slots[:, None] + 1], axis=1) % self.capacity
+        frames = self._arrays["frame"][wanted]
         return frames.reshape(len(slots), -1, *frames.shape[3:])
 
     def _reserve(self, slots: int) -> None:

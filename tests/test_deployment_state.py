@@ -62,11 +62,12 @@ def test_what_was_learned_comes_back_whole(agent, transition, path, moves, optim
     assert (other.act(transition[0]) == policy.act(transition[0])).all()
 
 
-def test_learning_goes_on_as_if_it_had_never_been_broken_off(transition, path):
+@pytest.mark.parametrize("moves", ["color", "convolutions_and_head"])
+def test_learning_goes_on_as_if_it_had_never_been_broken_off(transition, path, moves):
     # Crops of the whole picture and a memory of one: nothing is drawn, so both learn from the same.
     encoder = EncoderConfig(crop_size=24, filters=8, strides=(2, 1, 1), shared_layers=2, projection=12)
     agent = make_agent(config=type(SMALL)(encoder, hidden=16))
-    config = AdaptationConfig(batch_size=2, memory=1, reset="never", guards=NO_GUARDS)
+    config = AdaptationConfig(moves=moves, batch_size=2, memory=1, reset="never", guards=NO_GUARDS)
     unbroken = learned(agent, transition, config, steps=6)
     learned(agent, transition, config, steps=3).save(path)
     later = AdaptivePolicy(agent, config)
@@ -74,6 +75,19 @@ def test_learning_goes_on_as_if_it_had_never_been_broken_off(transition, path):
     for _ in range(3):
         later.observe(*transition)
     assert same(later.snapshot(), unbroken.snapshot())
+
+
+def test_what_was_loaded_lies_in_memory_as_convolutions_read_it(agent, transition, path):
+    config = dataclasses.replace(CONFIG, moves="convolutions")
+    learned(agent, transition, config).save(path)
+    policy = AdaptivePolicy(agent, config)
+    policy.load(path)
+    learner = policy._learner
+    for number, parameter in enumerate(learner.moving.values()):
+        strides = {tensors[number].stride() for tensors in (learner.trained, learner.weights, learner.shadow)}
+        moments = learner._step.optimizer.state[parameter]
+        assert strides == {moments[name].stride() for name in ("exp_avg", "exp_avg_sq")}
+        assert len(strides) == 1
 
 
 def test_weights_on_trial_are_not_yet_in_use_after_loading(agent, transition, path):

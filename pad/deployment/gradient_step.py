@@ -46,7 +46,8 @@ class GradientStep:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        finite = torch.stack([parameter.detach().sum() for parameter in self._parameters]).isfinite().all()
+        norms = torch._foreach_norm([parameter.detach() for parameter in self._parameters])
+        finite = torch.stack(norms).isfinite().all()
         return loss.detach().masked_fill(~finite, math.nan)
 
     def reset(self) -> None:
@@ -56,6 +57,7 @@ class GradientStep:
                 if isinstance(value, Tensor):
                     value.zero_()  # in place: a recording goes on with them
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with an optimizer's state, at this setting's learning rate."""
         self.optimizer.load_state_dict(deepcopy(state))
@@ -63,6 +65,11 @@ class GradientStep:
             group["lr"] = self._config.learning_rate
             if "capturable" in group:
                 group["capturable"] = self._recordable is not None  # saved on another device, perhaps
+        for parameter, slots in self.optimizer.state.items():
+            # A fused step reads all in one memory format, which a file does not keep.
+            for name, value in slots.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    slots[name] = torch.empty_like(parameter).copy_(value)
         self._step_on.forget()
 
 

@@ -175,7 +175,7 @@ class DriftGuard:
 
     @torch.no_grad()
     def _length(self, weights: Sequence[Tensor]) -> float:
-        return float(get_total_norm([w - h for w, h in zip(weights, self._trained, strict=True)]))
+        return float(get_total_norm(torch._foreach_sub(list(weights), self._trained)))
 
 
 class FailureGuard:

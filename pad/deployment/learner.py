@@ -340,10 +340,7 @@ class Learner:
             ValueError: when it is of other weights than those that move here.
         """
         self.check_state(state)
-        # By name: a file keeps tensors in an order of its own.
-        weights, shadow, averaged = (
-            tuple(state[part][name].to(self.model.device).clone() for name in self.moving) for part in PARTS
-        )
+        weights, shadow, averaged = (self._laid_out(state[part]) for part in PARTS)
         for values in (weights, shadow, averaged):  # saved under another budget, perhaps
             self._budget.hold(values)
         self._return_to(weights)
@@ -352,6 +349,11 @@ class Learner:
         self._step.load_state_dict(state["optimizer"])
         self.given_up = bool(state["given_up"])
         self._moments = int(state.get("moments", 0))  # older files do not say
+
+    @torch.no_grad()
+    def _laid_out(self, values: dict[str, Tensor]) -> Weights:
+        """In the order, the place and the memory format of what moves here: a file keeps its own."""
+        return tuple(torch.empty_like(parameter).copy_(values[name]) for name, parameter in self.moving.items())
 
     def check_state(self, state: dict[str, Any]) -> None:
         """Whether `load_state_dict` takes a state; changes nothing.
