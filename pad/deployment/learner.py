@@ -265,29 +265,30 @@ class Learner:
             self.counts["no_time"] += 1
         if not in_time:
             return {"updates": 0}
-        loss = math.nan
+        value, candidate = math.nan, self.weights
         for done in range(self.config.updates):
             loss = self._update()
+            candidate = _copies(self._averaged or self.shadow)  # before the loss is waited for
+            value = loss.item()
             self._worked = True
-            if not math.isfinite(loss):
+            if not math.isfinite(value):
                 self._fail("not_finite")
                 return {"updates": done}
-        candidate = _copies(self._averaged or self.shadow)
         if self._trial is None:
             self._failures.succeeded()
             self._use(candidate)
         else:
             self._tried = candidate
-        return {"updates": self.config.updates, "self_supervised_loss": loss}
+        return {"updates": self.config.updates, "self_supervised_loss": value}
 
-    def _update(self) -> float:
+    def _update(self) -> Tensor:
         """One gradient step of the shadow; its loss, NaN if it made anything not finite."""
         with self._holding(self.shadow):
             loss = self._step(self._memory, self._picks(), self._generator)
             if self._drift.hold(self.shadow):
                 self.counts["drift"] += 1
             self._average()
-            return loss.item()
+            return loss
 
     @torch.no_grad()
     def _average(self) -> None:
