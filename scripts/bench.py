@@ -89,10 +89,8 @@ def main() -> None:
 
 def describe(config: BenchConfig) -> str:
     """The machine, and what was used of it."""
-    device = torch.device(config.device)
-    name = torch.cuda.get_device_name(device) + ", " if device.type == "cuda" else ""
-    faster = "pays" if resolve("auto", device.type) == "bfloat16" else "does not pay"
-    return f"{name}{hardware()}, {config.threads} torch thread(s), bfloat16 {faster} here"
+    faster = "pays" if resolve("auto", config.device) == "bfloat16" else "does not pay"
+    return f"{hardware(config.device)}, {config.threads} torch thread(s), bfloat16 {faster} here"
 
 
 def run_parts(config: BenchConfig, device: torch.device) -> Iterator[Row]:

@@ -132,8 +132,9 @@ def is_as_named(evaluation: dict[str, Any]) -> bool:
         return True
 
 
-def hardware() -> str:
+def hardware(device: str = "cpu") -> str:
     """What a result was measured on, in words."""
+    card = f"{torch.cuda.get_device_name(device)}, " if torch.device(device).type == "cuda" else ""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -141,7 +142,7 @@ def hardware() -> str:
             (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), model
         )
     software = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return f"{model}, {default_workers()} cores, {platform.system()}, {software}"
+    return f"{card}{model}, {default_workers()} cores, {platform.system()}, {software}"
 
 
 def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:

@@ -200,7 +200,7 @@ def report(
             "settings": settings.to_dict(config_for_record(config)),
             "env": checkpoint.env,
             "agent": settings.to_dict(checkpoint.agent.config),
-            "hardware": hardware(),
+            "hardware": hardware(config.device),
             "command": cli.typed(),
             **(results[config.shift[0]] if len(results) == 1 else {"shifts": results}),
         }

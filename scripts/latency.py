@@ -4,7 +4,8 @@
 
 A loop at a fixed rate shows recorded observations to each policy in turn, in blocks side by side. The learning ones
 have their gate open all the time and all other guards on: a policy never has more to do. What counts is the ratio of
-the 99th percentiles within a pair of blocks. It needs an idle machine with two cores.
+the 99th percentiles within a pair of blocks. It needs an idle machine with two cores, or a GPU and
+--device cuda.
 """
 
 import dataclasses
@@ -48,6 +49,7 @@ class LatencyConfig:
     """Blocks of each policy."""
     policies: tuple[str, ...] = ("frozen", "background")
     """Those to compare with the first: frozen, inline, background."""
+    device: str = "cpu"
     output: Path | None = None
     """JSON file for the figures of every block."""
 
@@ -75,6 +77,7 @@ class Block:
 
 def main() -> None:
     config = cli.parse(LatencyConfig, sys.argv[1:])
+    cli.check_device(config.device)
     torch.set_num_threads(1)
     keep_pages()
     transitions = record(config)
@@ -93,7 +96,7 @@ def main() -> None:
     print(format_blocks(config, blocks))
     if config.output:
         record_ = {
-            "command": cli.typed(), "hardware": hardware(),
+            "command": cli.typed(), "hardware": hardware(config.device),
             "settings": settings.to_dict(dataclasses.replace(config, output=None)),
             "ratios": ratios(blocks), "blocks": [[dataclasses.asdict(block) for block in pair] for pair in blocks],
         }  # fmt: skip
@@ -117,8 +120,8 @@ def record(config: LatencyConfig) -> list[tuple[np.ndarray, np.ndarray, np.ndarr
     return met
 
 
-def make_policy(name: str, checkpoint: str) -> Any:
-    agent = load_checkpoint(checkpoint).agent
+def make_policy(name: str, checkpoint: str, device: str) -> Any:
+    agent = load_checkpoint(checkpoint, device).agent
     if name == "frozen":
         return FrozenPolicy(agent)
     guards = GuardConfig(gate=None, gate_features=None)
@@ -128,7 +131,7 @@ def make_policy(name: str, checkpoint: str) -> Any:
 
 def run_block(name: str, config: LatencyConfig, transitions: Sequence[tuple[np.ndarray, ...]]) -> Block:
     """A loop at the wanted rate."""
-    policy, waited, late, updates = make_policy(name, config.checkpoint), [], 0, 0.0
+    policy, waited, late, updates = make_policy(name, config.checkpoint, config.device), [], 0, 0.0
     started = due = time.perf_counter()
     for tick in range(WARM_UP + config.ticks):
         obs, action, next_obs = transitions[tick % len(transitions)]

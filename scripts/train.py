@@ -145,7 +145,7 @@ def start(
     resume: bool,
 ) -> None:
     """Train; an interrupt saves and leaves with a line that says how to go on."""
-    about = {"recipe": config.training.recipe, "seed": config.seed, "hardware": hardware()}
+    about = {"recipe": config.training.recipe, "seed": config.seed, "hardware": hardware(config.device)}
     checkpoint = Checkpoint(agent, settings.to_dict(config.env), about)
 
     def calibrated() -> None:
