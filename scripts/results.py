@@ -82,14 +82,19 @@ def main() -> None:
     screened = [record for record in records if "candidate" in record.get("rows", [{}])[0]]
     if screened:  # a table each: they met different episodes
         put(Path("docs/adaptation.md"), "\n\n".join(map(format_screened, screened)), "--check" in arguments)
-    measured = [row for record in records for row in record.get("rows", []) if "ours_ms" in row]
-    if measured:
-        put(Path("docs/speed.md"), format_rows([Row(**row) for row in measured]), "--check" in arguments)
+    measured = [record for record in records if "ours_ms" in record.get("rows", [{}])[0]]
+    if measured:  # a table for each machine
+        put(Path("docs/speed.md"), "\n\n".join(map(format_measured, measured)), "--check" in arguments)
 
 
 def format_screened(record: dict[str, Any]) -> str:
     """Table of one screening, below the command that made it."""
     return f"`{record['command']}`\n\n{format_screening(record['rows'])}"
+
+
+def format_measured(record: dict[str, Any]) -> str:
+    """Table of one run of scripts/bench.py, below the machine that it ran on."""
+    return f"{record['hardware']}:\n\n{format_rows([Row(**row) for row in record['rows']])}"
 
 
 def format_latency(record: dict[str, Any]) -> str:
