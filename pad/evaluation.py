@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from scipy import stats
 
-from pad.types import Policy
+from pad.types import Drifting, Policy
 
 
 @dataclass
@@ -29,7 +29,8 @@ class Episode:
     guards: Counter[str] = field(default_factory=Counter)
     """How often each guard of an adapting policy acted, by its reason."""
     drift: list[float] = field(default_factory=list)
-    """Distance from the trained weights at each step, as a share of these weights' norm; empty for a frozen policy."""
+    """Distance from the trained weights at each step, as a share of these weights' norm; none where the policy does not
+    say."""
     frames: list[np.ndarray] = field(default_factory=list, repr=False)
     """Rendered pictures, if they were asked for."""
 
@@ -52,8 +53,8 @@ def run_episode(env: gym.Env, policy: Policy, seed: int, record: bool = False) -
         for name, value in metrics.items():
             if name.startswith("guards/"):
                 episode.guards[name.removeprefix("guards/")] += int(value)
-        if "drift" in metrics:
-            episode.drift.append(metrics["drift"])
+        if isinstance(policy, Drifting):
+            episode.drift.append(policy.drift)
         if "self_supervised_loss" in metrics:
             episode.self_supervised_loss.append(metrics["self_supervised_loss"])
     episode.seconds = time.perf_counter() - started

@@ -58,5 +58,14 @@ class Policy(Protocol):
         """Take note of one transition; returns what was measured on the way."""
 
 
+@runtime_checkable
+class Drifting(Protocol):
+    """A policy that says how far its weights are from the trained ones."""
+
+    @property
+    def drift(self) -> float:
+        """The distance, as a share of the trained weights' norm."""
+
+
 State = Mapping[str, object]
 """Plain containers, numbers and tensors: what a checkpoint may hold."""

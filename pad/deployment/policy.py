@@ -27,6 +27,8 @@ from pad.types import Metrics
 class FrozenPolicy:
     """Acts as it was trained, and learns nothing."""
 
+    drift = 0.0
+
     def __init__(self, policy: Agent | Model) -> None:
         self.policy = policy
 
@@ -287,7 +289,7 @@ class AdaptivePolicy:
         with self._budget.spending():
             metrics = self._learner.learn(transition)
         self._weights = self._learner.weights
-        return {**metrics, "drift": self._learner.drift}
+        return metrics
 
     def _take_over(self) -> None:
         """Act with the newest weights that were accepted."""
@@ -333,12 +335,17 @@ class AdaptivePolicy:
         dropped = {} if self._background is None else {"late": self._background.dropped}
         return {name: count for name, count in {**self._learner.counts, **self._counts, **dropped}.items() if count}
 
+    @property
+    def drift(self) -> float:
+        """Distance of the weights in use from the trained ones, as a share of these weights' norm."""
+        return self._learner.drift
+
     def report(self) -> Metrics:
         """Where adaptation stands: drift from the trained weights, decisions in a row without a valid observation, how
         often each guard acted; in the background also updates, and the age of the weights in use.
         """
         figures: Metrics = {
-            "drift": self._learner.drift, "given_up": float(self._learner.given_up), "blind_decisions": self._blind
+            "drift": self.drift, "given_up": float(self._learner.given_up), "blind_decisions": self._blind
         }  # fmt: skip
         if self._background is not None:
             figures |= self._background.report()
@@ -358,6 +365,10 @@ class MeasuredPolicy:
             self.model = policy.model
         elif isinstance(policy.policy, Model) or policy.policy.inverse_dynamics is not None:
             self.model = as_model(policy.policy)
+
+    @property
+    def drift(self) -> float:
+        return self._policy.drift
 
     def reset(self) -> None:
         self._policy.reset()
