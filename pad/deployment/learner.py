@@ -268,7 +268,8 @@ class Learner:
         value, candidate = math.nan, self.weights
         for done in range(self.config.updates):
             loss = self._update()
-            candidate = _copies(self._averaged or self.shadow)  # before the loss is waited for
+            if done == self.config.updates - 1:
+                candidate = _copies(self._averaged or self.shadow)  # before the loss is waited for
             value = loss.item()
             self._worked = True
             if not math.isfinite(value):
