@@ -38,7 +38,7 @@ class Recorded(Generic[Output]):
 
     def forget(self) -> None:
         """Record anew: what the function reads or writes is elsewhere now."""
-        self._called, self._shapes = 0, tuple[torch.Size, ...]()
+        self._called, self._shapes = 0, tuple[tuple[torch.Size, torch.dtype], ...]()
         self._recording: _Recording[Output] | None = None
 
     @property
@@ -56,7 +56,7 @@ class Recorded(Generic[Output]):
         return self._function(*(part.to(self._device) for part in inputs))
 
     def _is_warm(self, inputs: tuple[Tensor, ...]) -> bool:
-        shapes = tuple(part.shape for part in inputs)
+        shapes = tuple((part.shape, part.dtype) for part in inputs)
         if shapes != self._shapes:
             self.forget()
             self._shapes = shapes

@@ -94,11 +94,11 @@ class SAC:
                 the value of the clean ones, and the actor from the clean ones alone (SVEA, Hansen et al., 2021).
         """
         kind = self_supervise, self._updates % self.config.actor_every == 0
-        self._updates += 1
         if kind not in self._recorded:
             self._recorded[kind] = Recorded(partial(self._update, *kind), self._device)
         inputs = [batch.obs, batch.action, batch.reward, batch.terminated, batch.next_obs]
         measured = self._recorded[kind](*inputs, *([] if augmented is None else [augmented]))
+        self._updates += 1
         return dict(zip(measured, torch.stack(list(measured.values())).tolist(), strict=True))
 
     def _update(
