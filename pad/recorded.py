@@ -1,5 +1,6 @@
 """Functions of tensors that a GPU runs again and again: recorded once as a CUDA graph, then replayed."""
 
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -70,6 +71,9 @@ class Recorded(Generic[Output]):
         return self._recording
 
 
+_recording = threading.Lock()
+
+
 class _Recording(Generic[Output]):
     def __init__(
         self,
@@ -82,8 +86,11 @@ class _Recording(Generic[Output]):
         self._inputs = tuple(torch.empty_like(part, device=device).copy_(part) for part in inputs)
         self._graph = torch.cuda.CUDAGraph()
         # Other threads may go on using the device meanwhile: one of them acts.
-        with torch.cuda.device(device), torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._output = function(*self._inputs)
+        # One recording at a time, each on a stream of its own device.
+        with _recording, torch.cuda.device(device):
+            stream = torch.cuda.Stream(device)
+            with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
+                self._output = function(*self._inputs)
 
     def replay(self, inputs: tuple[Tensor, ...]) -> Output:
         for kept, part in zip(self._inputs, inputs, strict=True):

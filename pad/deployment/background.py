@@ -90,7 +90,11 @@ class Background:
         self._shared.go.clear()  # locks are not fair: the thread could take this one again and again
         try:
             with self._shared.learning:
-                yield
+                try:
+                    yield
+                finally:
+                    if event := self._shared.so_far():
+                        event.synchronize()  # what was asked of the device here is done before learning goes on
         finally:
             self._shared.go.set()
 
