@@ -40,6 +40,7 @@ def run_episode(env: gym.Env, policy: Policy, seed: int, record: bool = False) -
     obs, _ = env.reset(seed=seed)
     policy.reset()
     episode = Episode(seed, 0.0, 0, 0.0)
+    drifting = policy if isinstance(policy, Drifting) else None
     started, over = time.perf_counter(), False
     while not over:
         if record:
@@ -53,8 +54,8 @@ def run_episode(env: gym.Env, policy: Policy, seed: int, record: bool = False) -
         for name, value in metrics.items():
             if name.startswith("guards/"):
                 episode.guards[name.removeprefix("guards/")] += int(value)
-        if isinstance(policy, Drifting):
-            episode.drift.append(policy.drift)
+        if drifting is not None:
+            episode.drift.append(drifting.drift)
         if "self_supervised_loss" in metrics:
             episode.self_supervised_loss.append(metrics["self_supervised_loss"])
     episode.seconds = time.perf_counter() - started

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.model import Model, RecordableModel, Transition
 from pad.recorded import Recorded
+from pad.sac import load_optimizer
 
 
 class GradientStep:
@@ -60,11 +61,9 @@ class GradientStep:
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with an optimizer's state, at this setting's learning rate."""
-        self.optimizer.load_state_dict(deepcopy(state))
+        load_optimizer(self.optimizer, deepcopy(state))
         for group in self.optimizer.param_groups:
             group["lr"] = self._config.learning_rate
-            if "capturable" in group:
-                group["capturable"] = self._recordable is not None  # saved on another device, perhaps
         for parameter, slots in self.optimizer.state.items():
             # A fused step reads all in one memory format, which a file does not keep.
             for name, value in slots.items():
