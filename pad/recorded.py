@@ -21,21 +21,16 @@ class Recorded(Generic[Output]):
     call, read nothing back from the device, and write to tensors that stay where they are. What cannot be recorded is
     called as it is, and warned of once. On other devices the function is just called.
 
-    Args:
-        function: of tensors on the device; what it returns is overwritten by the next call.
-        held: tensors that the function reads or writes, and that the caller may replace by others: it is then recorded
-            anew.
+    It keeps neither the function nor what that works on, so whoever owns both can be freed, copied and pickled; a copy
+    begins without a recording.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Output],
-        device: torch.device,
-        held: Callable[[], Sequence[Tensor]] = lambda: (),
-    ) -> None:
-        self._function, self._device, self._held = function, device, held
-        self._possible = device.type == "cuda"
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._possible = device, device.type == "cuda"
         self.forget()
+
+    def __reduce__(self) -> tuple[type["Recorded[Output]"], tuple[torch.device]]:
+        return type(self), (self._device,)
 
     def forget(self) -> None:
         """Record anew: what the function reads or writes is elsewhere now."""
@@ -46,15 +41,22 @@ class Recorded(Generic[Output]):
     def is_recorded(self) -> bool:
         return self._recording is not None
 
-    def __call__(self, *inputs: Tensor) -> Output:
-        """The function of these inputs, which are brought to the device."""
+    def __call__(
+        self, function: Callable[..., Output], inputs: tuple[Tensor, ...], held: Sequence[Tensor] = ()
+    ) -> Output:
+        """The function of these inputs, which are brought to the device.
+
+        Args:
+            function: of tensors on the device, the same at each call; what it returns is overwritten by the next.
+            held: tensors that it reads or writes, and that the caller may replace by others: it is then recorded anew.
+        """
         if self._possible and self._is_warm(inputs):
             try:
-                return self._newest(inputs).replay(inputs)
+                return self._newest(function, inputs, held).replay(inputs)
             except RuntimeError as error:
                 warnings.warn(f"what could not be recorded is slower: {error}", stacklevel=2)
                 self._possible, self._recording = False, None
-        return self._function(*(part.to(self._device) for part in inputs))
+        return function(*(part.to(self._device) for part in inputs))
 
     def _is_warm(self, inputs: tuple[Tensor, ...]) -> bool:
         shapes = tuple((part.shape, part.dtype) for part in inputs)
@@ -64,10 +66,12 @@ class Recorded(Generic[Output]):
         self._called += 1
         return self._called > WARM_UP
 
-    def _newest(self, inputs: tuple[Tensor, ...]) -> "_Recording[Output]":
-        places = tuple(tensor.data_ptr() for tensor in self._held())
+    def _newest(
+        self, function: Callable[..., Output], inputs: tuple[Tensor, ...], held: Sequence[Tensor]
+    ) -> "_Recording[Output]":
+        places = tuple(tensor.data_ptr() for tensor in held)
         if self._recording is None or self._recording.places != places:
-            self._recording = _Recording(self._function, inputs, self._device, places)
+            self._recording = _Recording(function, inputs, self._device, places)
         return self._recording
 
 

@@ -95,9 +95,10 @@ class SAC:
         """
         kind = self_supervise, self._updates % self.config.actor_every == 0
         if kind not in self._recorded:
-            self._recorded[kind] = Recorded(partial(self._update, *kind), self._device)
-        inputs = [batch.obs, batch.action, batch.reward, batch.terminated, batch.next_obs]
-        measured = self._recorded[kind](*inputs, *([] if augmented is None else [augmented]))
+            self._recorded[kind] = Recorded(self._device)
+        inputs = batch.obs, batch.action, batch.reward, batch.terminated, batch.next_obs
+        strong = () if augmented is None else (augmented,)
+        measured = self._recorded[kind](partial(self._update, *kind), (*inputs, *strong))
         self._updates += 1
         return dict(zip(measured, torch.stack(list(measured.values())).tolist(), strict=True))
 

@@ -1,10 +1,18 @@
 """When a function is recorded, with a recording that only counts: real ones need CUDA (test_cuda)."""
 
+import copy
+import dataclasses
+import gc
+import pickle
+import weakref
+
 import pytest
 import torch
 
 from pad import recorded
+from pad.deployment import ADAPTATIONS, AdaptivePolicy
 from pad.recorded import WARM_UP, Recorded
+from pad.sac import SAC, SACConfig
 
 
 class Counted:
@@ -27,17 +35,22 @@ def counted(monkeypatch):
     return fresh
 
 
-def recordable(function, **options):
-    """As if it were on CUDA."""
-    made = Recorded(function, torch.device("cpu"), **options)
-    made._possible = True
-    return made
+def recordable(function, held=tuple, possible=True):
+    """A function of one tensor, recorded as if that were possible here."""
+    made = Recorded(torch.device("cpu"))
+    made._possible = possible
+
+    def call(x):
+        return made(function, (x,), held())
+
+    call.recorded = made
+    return call
 
 
 def test_on_a_cpu_a_function_is_called_and_never_recorded(counted):
-    double = Recorded(lambda x: 2 * x, torch.device("cpu"))
+    double = recordable(lambda x: 2 * x, possible=Recorded(torch.device("cpu"))._possible)
     assert [double(torch.tensor(float(n))).item() for n in range(6)] == [0, 2, 4, 6, 8, 10]
-    assert not double.is_recorded
+    assert not double.recorded.is_recorded
     assert counted.made == 0
 
 
@@ -45,7 +58,7 @@ def test_a_function_is_recorded_once_after_it_has_been_called_some_times(counted
     double = recordable(lambda x: 2 * x)
     for number in range(WARM_UP):
         assert double(torch.tensor(float(number))).item() == 2 * number
-        assert not double.is_recorded
+        assert not double.recorded.is_recorded
     assert [double(torch.tensor(float(n))).item() for n in range(4)] == [0, 2, 4, 6]
     assert (counted.made, counted.replayed) == (1, 4)
 
@@ -56,7 +69,7 @@ def test_other_shapes_are_called_before_they_are_recorded_again(counted):
         double(torch.zeros(2))
     for _ in range(WARM_UP):
         assert double(torch.ones(3)).tolist() == [2, 2, 2]
-        assert not double.is_recorded
+        assert not double.recorded.is_recorded
     double(torch.ones(3))
     assert (counted.made, counted.replayed) == (2, 2)
 
@@ -79,10 +92,10 @@ def test_what_is_forgotten_is_called_before_it_is_recorded_again(counted):
     double = recordable(lambda x: 2 * x)
     for _ in range(WARM_UP + 1):
         double(torch.zeros(2))
-    double.forget()
+    double.recorded.forget()
     for _ in range(WARM_UP):
         double(torch.zeros(2))
-        assert not double.is_recorded
+        assert not double.recorded.is_recorded
     double(torch.zeros(2))
     assert counted.made == 2
 
@@ -98,4 +111,32 @@ def test_what_cannot_be_recorded_is_called_and_warned_of_once(monkeypatch):
     with pytest.warns(UserWarning, match="could not be recorded is slower: operation not permitted"):
         assert double(torch.ones(1)).item() == 2
     assert double(torch.ones(1)).item() == 2
-    assert not double.is_recorded
+    assert not double.recorded.is_recorded
+
+
+def test_a_policy_that_learned_is_freed_at_once_and_can_be_pickled_and_copied(agent, transition):
+    policy = AdaptivePolicy(agent, dataclasses.replace(ADAPTATIONS["paper"], batch_size=4))
+    for _ in range(2):
+        policy.observe(*transition)
+    for other in (pickle.loads(pickle.dumps(policy)), copy.deepcopy(policy)):
+        assert (other.act(transition[0]) == policy.act(transition[0])).all()
+    left = weakref.ref(policy.model)
+    gc.disable()
+    try:
+        del policy
+        assert left() is None
+    finally:
+        gc.enable()
+
+
+def test_a_learner_is_freed_at_once_and_can_be_pickled(agent, batch):
+    sac = SAC(agent, 2, SACConfig())
+    sac.update(batch, True)
+    assert pickle.loads(pickle.dumps(sac)).update(batch, True).keys() == sac.update(batch, True).keys()
+    left = weakref.ref(sac.target)
+    gc.disable()
+    try:
+        del sac
+        assert left() is None
+    finally:
+        gc.enable()

@@ -20,7 +20,7 @@ class GradientStep:
     def __init__(self, model: Model, parameters: Sequence[nn.Parameter], config: AdaptationConfig) -> None:
         self._model, self._parameters, self._config = model, list(parameters), config
         self._recordable = _recordable(model, config)
-        self._step_on = Recorded(self._on_inputs, model.device, held=lambda: self._parameters)
+        self._step_on = Recorded[Tensor](model.device)
         self.optimizer = self._make_optimizer()
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
@@ -37,7 +37,8 @@ class GradientStep:
         """One step on `transitions[pick]` for each pick; the loss before it, NaN if it made anything not finite."""
         if self._recordable is None:
             return self._step(self._model.loss(transitions, picks, self._config, generator))
-        return self._step_on(*self._recordable.inputs(transitions, picks, self._config, generator))
+        inputs = self._recordable.inputs(transitions, picks, self._config, generator)
+        return self._step_on(self._on_inputs, inputs, self._parameters)
 
     def _on_inputs(self, *inputs: Tensor) -> Tensor:
         assert self._recordable is not None
