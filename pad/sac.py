@@ -177,10 +177,12 @@ class SAC:
     def _update_actor(self, features: Tensor) -> dict[str, Tensor]:
         policy = self.networks.actor.sample(features)
         critic = self.networks.critic.requires_grad_(False)
-        q1, q2 = critic(features, policy.action)
-        loss = losses.actor_loss(q1, q2, policy.log_prob, self.log_alpha.exp().detach())
-        step(self.optimizers["actor"], loss)
-        critic.requires_grad_(True)
+        try:
+            q1, q2 = critic(features, policy.action)
+            loss = losses.actor_loss(q1, q2, policy.log_prob, self.log_alpha.exp().detach())
+            step(self.optimizers["actor"], loss)
+        finally:  # a recording may fail here, and the update is then made without one
+            critic.requires_grad_(True)
         temperature = losses.temperature_loss(self.log_alpha, policy.log_prob, self._target_entropy)
         step(self.optimizers["temperature"], temperature)
         return {
