@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from pad.agent import Agent
 from pad.augmentations import StrongAugmentation
@@ -55,6 +55,9 @@ class CloneConfig:
     averaging: float = 0.998
     """Weight of the past in the running average of the weights that acts, is evaluated and is kept (Polyak averaging;
     0: the weights themselves). Nearly bang-bang labels make the last steps noisy, and returns with them."""
+    both_ends: bool = False
+    """Whether the agent also imitates what the expert would do next, in the next observation, which inverse dynamics
+    has encoded anyway: twice the examples for the price of the heads."""
     inverse_dynamics_weight: float = 1.0
     """Weight of the inverse-dynamics loss beside the imitation loss."""
     state_weight: float = 1.0
@@ -92,20 +95,26 @@ class Cloning:
         )
 
     def update(self, batch: Batch) -> Metrics:
-        """One gradient step on crops; `batch.extras` holds the expert's action and the simulator's state."""
+        """One gradient step on crops.
+
+        Args:
+            batch: its extras hold what the expert does in each observation and in the next one, and the simulator's
+                state at both: "expert_action", "next_expert_action", "state", "next_state".
+        """
         agent, config = self._agent, self._config
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate()
         head, inverse = agent.inverse_dynamics, torch.zeros((), device=agent.device)
+        alone = head is None and not config.both_ends
         with autocast(self._precision, agent.device):
-            maps = agent.encoder(batch.obs if head is None else torch.cat([batch.obs, batch.next_obs]))
-            features = agent.control(maps[: len(batch.obs)]).float()
+            maps = agent.encoder(batch.obs if alone else torch.cat([batch.obs, batch.next_obs]))
+            features = agent.control(maps if config.both_ends else maps[: len(batch.obs)]).float()
             branched = None if head is None else head.branch(maps).float()
         if head is not None and branched is not None:
             inverse = inverse_dynamics_loss(head.infer(*branched.chunk(2)), batch.action)
         projected = agent.actor.projection(features)
-        imitation = cloning_loss(agent.actor.mean_of(projected), batch.extras["expert_action"])
-        state = F.mse_loss(self._infer_state(projected), self._normalize(batch.extras["state"]))
+        imitation = cloning_loss(agent.actor.mean_of(projected), self._labels(batch, "expert_action"))
+        state = F.mse_loss(self._infer_state(projected), self._normalize(self._labels(batch, "state")))
         self._optimizer.zero_grad()
         (imitation + config.inverse_dynamics_weight * inverse + config.state_weight * state).backward()
         self._optimizer.step()
@@ -116,6 +125,12 @@ class Cloning:
             "inverse_dynamics_loss": inverse.item(),
             "state_loss": state.item(),
         }
+
+    def _labels(self, batch: Batch, name: str) -> Tensor:
+        ends = [batch.extras[name]]
+        if self._config.both_ends:
+            ends.append(batch.extras[f"next_{name}"])
+        return torch.cat(ends)
 
     @torch.no_grad()
     def _accumulate(self) -> None:

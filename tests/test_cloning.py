@@ -8,7 +8,9 @@ from pad.cloning import CloneConfig, Cloning
 
 
 def with_state(batch):
-    return dataclasses.replace(batch, extras={**batch.extras, "state": torch.randn(8, 4)})
+    states = {"state": torch.randn(8, 4), "next_state": torch.randn(8, 4)}
+    actions = {"next_expert_action": torch.rand_like(batch.extras["expert_action"]) * 2 - 1}
+    return dataclasses.replace(batch, extras={**batch.extras, **states, **actions})
 
 
 def test_the_agent_learns_what_the_expert_does_and_which_action_it_took(batch):
@@ -18,6 +20,42 @@ def test_the_agent_learns_what_the_expert_does_and_which_action_it_took(batch):
     metrics = [cloning.update(shown) for _ in range(100)]
     for loss in ("cloning_loss", "inverse_dynamics_loss"):
         assert metrics[-1][loss] < metrics[0][loss] / 4
+
+
+def test_at_both_ends_the_agent_learns_what_the_expert_does_next_as_well(batch):
+    shown = with_state(batch)
+    distances = {}
+    for both_ends in (False, True):
+        torch.manual_seed(0)
+        agent = make_agent(critic=False)
+        cloning = Cloning(agent, 4, CloneConfig(updates=100, both_ends=both_ends))
+        for _ in range(100):
+            cloning.update(shown)
+        with torch.no_grad():
+            action = agent.actor.mean(agent.features(shown.next_obs))
+        distances[both_ends] = (action - shown.extras["next_expert_action"]).square().mean()
+    assert distances[True] < distances[False] / 4
+
+
+def test_both_ends_count_alike_and_share_one_encoding(batch):
+    shown = with_state(batch)
+    swapped = dataclasses.replace(
+        shown,
+        obs=shown.next_obs,
+        next_obs=shown.obs,
+        extras={
+            name: shown.extras[name.removeprefix("next_") if name.startswith("next_") else f"next_{name}"]
+            for name in ("expert_action", "next_expert_action", "state", "next_state")
+        },
+    )
+    learned = []
+    for seen in (shown, swapped):
+        torch.manual_seed(0)
+        agent = make_agent(config=dataclasses.replace(SMALL, self_supervised=False), critic=False)
+        cloning = Cloning(agent, 4, CloneConfig(both_ends=True))
+        learned.append(cloning.update(seen))
+    for name in ("cloning_loss", "state_loss"):
+        assert learned[0][name] == pytest.approx(learned[1][name], rel=1e-4)
 
 
 def test_the_learning_rate_falls_along_a_cosine(batch):

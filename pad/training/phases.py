@@ -355,7 +355,9 @@ class ClonePhase:
         self._recorder = Recorder(make_env, own_process=training.recording == "process")
         self._cloning = Cloning(agent, state_size, config, training.precision)
         # The files grow only as they fill, so the bound need not be tight.
-        self._replay = _image_replay(agent, 10_000_000, folder, seed, expert_action=agent.action_size, state=state_size)
+        labels = {"expert_action": agent.action_size, "state": state_size}
+        labels |= {f"next_{name}": size for name, size in labels.items()}
+        self._replay = _image_replay(agent, 10_000_000, folder, seed, **labels)
         self._episode = 0
         self._driver: Agent | None = None
         """The agent that acts in the episode that is next learned from; None: as it is now."""

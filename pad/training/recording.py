@@ -61,16 +61,20 @@ def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan) -> Recording:
     obs, info = env.reset(seed=plan.episode_seed)
     # Copies: an environment may use its arrays again.
     recording, rng, over = Recording(plan.by_student, np.array(obs)), np.random.default_rng(plan.noise_seed), False
+    state = np.array(info["state"])
+    expert_action = expert.act(state)
     while not over:
-        state = np.array(info["state"])
-        expert_action = expert.act(state)
         action = agent.act(obs) if plan.by_student else expert_action
         action = np.clip(action + plan.noise * rng.normal(size=action.shape), -1, 1).astype(np.float32)
         obs, reward, terminated, truncated, info = env.step(action)
+        next_state = np.array(info["state"])
+        next_expert_action = expert.act(next_state)
         recording.transitions.append(
             {"action": action, "reward": float(reward), "terminated": terminated, "next_obs": np.array(obs),
-             "expert_action": expert_action, "state": state}
+             "expert_action": expert_action, "next_expert_action": next_expert_action,
+             "state": state, "next_state": next_state}
         )  # fmt: skip
+        state, expert_action = next_state, next_expert_action
         over = terminated or truncated or len(recording.transitions) == plan.decisions
     return recording
 
