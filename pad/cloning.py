@@ -5,7 +5,6 @@ state expert SECANT, Fan et al., 2021). The inverse-dynamics head learns from th
 through the same encoder.
 """
 
-import math
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from pad.agent import Agent
 from pad.augmentations import StrongAugmentation
+from pad.decay import cosine_decay
 from pad.losses import cloning_loss, inverse_dynamics_loss
 from pad.precision import Precision, autocast
 from pad.types import Batch, Metrics
@@ -139,9 +139,8 @@ class Cloning:
         torch._foreach_lerp_(list(self._average.parameters()), list(self._agent.parameters()), 1 - past)
 
     def _learning_rate(self) -> float:
-        config, progress = self._config, min(self.updates / max(self._config.updates, 1), 1.0)
-        cosine = (1 + math.cos(math.pi * progress)) / 2
-        return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * cosine
+        config = self._config
+        return cosine_decay(config.learning_rate, config.final_learning_rate, self.updates / config.updates)
 
     def state_dict(self) -> dict[str, Any]:
         return {

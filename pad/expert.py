@@ -27,6 +27,8 @@ class ExpertConfig:
     redrawn_goals: float = 0.0
     """Share of each batch that is learned from under a goal drawn anew, from 0 to 1 (Andrychowicz et al., 2017), where
     the environment says how in its attribute `goals`: finger_turn_easy and finger_turn_hard."""
+    final_learning_rate: float | None = None
+    """Adam step size of actor and critic at the end of a cosine decay. Default: `sac.learning_rate` throughout."""
     sac: SACConfig = field(
         default_factory=lambda: SACConfig(temperature_learning_rate=1e-3, actor_every=1, critic_tau=0.01)
     )
@@ -35,6 +37,8 @@ class ExpertConfig:
         for name in ("steps", "batch_size", "hidden", "episode_length"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} of the expert must be at least 1, got {getattr(self, name)}")
+        if self.final_learning_rate is not None and not self.final_learning_rate > 0:
+            raise ValueError(f"final_learning_rate of the expert must be positive, got {self.final_learning_rate}")
         if not 0 <= self.redrawn_goals <= 1:
             raise ValueError(f"redrawn_goals must be from 0 to 1, got {self.redrawn_goals}")
 

@@ -81,6 +81,19 @@ class SAC:
             "temperature": adam([self.log_alpha], config.temperature_learning_rate, beta1=0.5),
         }
 
+    @property
+    def updates(self) -> int:
+        """Updates made so far."""
+        return self._updates
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Adam step size of actor, critic and self-supervision from now on. On CUDA updates are recorded anew."""
+        groups = [group for name in ("critic", "actor") for group in self.optimizers[name].param_groups]
+        if any(group["lr"] != rate for group in groups):
+            for group in groups:
+                group["lr"] = rate
+            self._recorded.clear()
+
     def update(self, batch: Batch, self_supervise: bool = False, augmented: Tensor | None = None) -> Metrics:
         """One step of the critic and, every `actor_every` calls, of actor, temperature and targets.
 

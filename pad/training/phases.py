@@ -25,6 +25,7 @@ from pad.augmentations import (
     weakly_augmented,
 )
 from pad.cloning import Cloning
+from pad.decay import cosine_decay
 from pad.expert import Expert, ExpertConfig
 from pad.pictures import load_pictures
 from pad.replay_buffer import ReplayBuffer
@@ -145,13 +146,21 @@ class StateLearner:
     def __init__(
         self, expert: Expert, action_size: int, config: ExpertConfig, redrawing: GoalRedrawing | None = None
     ) -> None:
-        self._sac, self._batch_size = SAC(expert, action_size, config.sac), config.batch_size
+        self._sac, self._config = SAC(expert, action_size, config.sac), config
         self._redrawing = redrawing
         self._device = next(expert.parameters()).device
 
     def update(self, replay: ReplayBuffer) -> Metrics:
-        batch = replay.sample(self._batch_size, self._device)
+        self._decay()
+        batch = replay.sample(self._config.batch_size, self._device)
         return self._sac.update(batch if self._redrawing is None else self._redrawing(batch))
+
+    def _decay(self) -> None:
+        config = self._config
+        if config.final_learning_rate is not None:
+            # In a hundred steps: on CUDA each costs a new recording of the update.
+            progress = 100 * self._sac.updates // config.steps / 100
+            self._sac.set_learning_rate(cosine_decay(config.sac.learning_rate, config.final_learning_rate, progress))
 
     def state_dict(self) -> dict[str, Any]:
         redrawing = {} if self._redrawing is None else {"redrawing": self._redrawing.state_dict()}
