@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pad.agent import Agent
-from pad.augmentations import StrongAugmentation
 from pad.decay import cosine_decay
 from pad.losses import cloning_loss, inverse_dynamics_loss
 from pad.precision import Precision, autocast
+from pad.strong import StrongAugmentation
 from pad.types import Batch, Metrics
 
 

@@ -1,4 +1,4 @@
-"""Pictures from a folder, to overlay observations with while an agent learns."""
+"""Pictures from a folder or of chance, to show in or behind observations while an agent learns."""
 
 from pathlib import Path
 
@@ -6,9 +6,12 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from pad.types import Images
 
+SPEED = 2
+"""Pixels by which a picture drifts from frame to frame, at most."""
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 
@@ -44,3 +47,33 @@ def _read(path: Path) -> np.ndarray:
     # Sixteen bits: the reader's own conversion would cut them off.
     colors = pixels[..., None].repeat(3, 2) if pixels.ndim == 2 else pixels[..., :3]
     return colors.astype(np.float32) * (255 / np.iinfo(pixels.dtype).max)
+
+
+def random_pictures(count: int, colors: int, height: int, width: int) -> Tensor:
+    """Sums of random colours on coarse and fine grids, some with soft and some with hard edges.
+
+    Returns:
+        (count, colors, height, width), from 0 to 1.
+    """
+    picture = torch.rand(count, colors, 1, 1).expand(count, colors, height, width)
+    for cells in (3, 6, 12, 24):
+        grid = torch.rand(count, colors, cells, cells) - 0.5
+        soft = F.interpolate(grid, (height, width), mode="bilinear")
+        hard = F.interpolate(grid, (height, width), mode="nearest")
+        strength, kind = torch.rand(2, count, 1, 1, 1)
+        picture = picture + strength * torch.where(kind < 0.5, soft, hard)
+    return picture.clamp(0, 1)
+
+
+def drift(pictures: Tensor, time: int) -> Tensor:
+    """Windows of pictures that move steadily, each in a random direction: (pictures, time, colors, height, width).
+
+    Args:
+        pictures: (pictures, colors, height + margin, width + margin), where the margin is SPEED * (time - 1).
+    """
+    count, margin = len(pictures), SPEED * (time - 1)
+    velocity = torch.randint(-SPEED, SPEED + 1, (count, 1, 2))
+    corner = torch.where(velocity < 0, margin, 0) + velocity * torch.arange(time)[:, None]
+    height, width = (side - margin for side in pictures.shape[2:])
+    windows = pictures.unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(count)[:, None], :, corner[..., 0], corner[..., 1]]

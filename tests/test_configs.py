@@ -7,8 +7,8 @@ from conftest import SMALL  # noqa: F401  # puts the scripts' settings under the
 
 import envs
 from pad import settings
-from pad.augmentations import StrongAugmentation
 from pad.deployment import AdaptationConfig
+from pad.strong import StrongAugmentation
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pad.augmentations import StrongAugmentation, WeakAugmentation
+from pad.augmentations import WeakAugmentation
 from pad.cloning import CloneConfig
 from pad.expert import ExpertConfig
 from pad.precision import Precision
 from pad.sac import SACConfig
 from pad.settings import check_choices
+from pad.strong import StrongAugmentation
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,7 @@ import torch
 
 from pad.agent import Agent
 from pad.asymmetric import AsymmetricSAC
-from pad.augmentations import (
-    StrongAugmentation,
-    StrongAugmentations,
-    WeakAugmentation,
-    center_crop,
-    weakly_augmented,
-)
+from pad.augmentations import WeakAugmentation, center_crop, weakly_augmented
 from pad.cloning import Cloning
 from pad.decay import cosine_decay
 from pad.expert import Expert, ExpertConfig
@@ -31,6 +25,7 @@ from pad.pictures import load_pictures
 from pad.replay_buffer import ReplayBuffer
 from pad.sac import SAC
 from pad.seeding import training_seed
+from pad.strong import StrongAugmentation, StrongAugmentations
 from pad.training.config import TrainingConfig
 from pad.training.goals import GoalRedrawing, Goals
 from pad.training.recording import MakeEnv, Pending, Plan, Recorder

@@ -1,0 +1,123 @@
+"""Other looks for images of the training environment, for an agent that is to be robust before it ever adapts.
+
+They stay uint8; every clip of a batch, a few successive frames, is treated independently and in itself alike.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pad.pictures import SPEED, drift, random_pictures
+from pad.types import Images
+
+StrongAugmentation = Literal["random_convolution", "random_overlay", "color_jitter"]
+
+
+def random_convolution(frames: Tensor) -> Tensor:
+    """Each clip through a random 3x3 convolution over colours of its own (Lee et al., 2020), the same for its frames.
+
+    Colours, contrast and fine texture change, shapes stay. `frames`: uint8 (clips, time, colors, height, width).
+    """
+    clips, time, colors, height, width = frames.shape
+    weight = torch.randn(clips * colors, colors, 3, 3).to(frames.device)
+    # All clips at once: the colours of each are a group of their own.
+    side_by_side = frames.transpose(0, 1).reshape(time, clips * colors, height, width).float() / 255 - 0.5
+    mixed = F.conv2d(F.pad(side_by_side, (1, 1, 1, 1), mode="replicate"), weight, groups=clips)
+    return _to_bytes(mixed.sigmoid()).view(time, clips, colors, height, width).transpose(0, 1)
+
+
+def color_jitter(frames: Tensor) -> Tensor:
+    """Each clip with brightness, contrast, saturation and hue of its own (Laskin et al., 2020), for all its frames.
+
+    Factors of 0.4 to 1.6; hue turns by any angle around the grey axis. Needs three colours.
+    `frames`: uint8 (clips, time, colors, height, width).
+    """
+    clips, _, colors, _, _ = frames.shape
+    if colors != 3:
+        raise ValueError(f"color_jitter needs three colours, got {colors}")
+    brightness, contrast, saturation = torch.empty(3, clips, 1, 1).uniform_(0.4, 1.6)
+    angle = torch.empty(clips).uniform_(-math.pi, math.pi)
+    # Grey stays, what is not grey is scaled and turned (Rodrigues' formula about the grey axis).
+    grey = torch.full((3, 3), 1 / 3)
+    across = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    turn = angle.cos()[:, None, None] * (torch.eye(3) - grey) + angle.sin()[:, None, None] * across
+    matrix = (brightness * contrast * (grey + saturation * turn)).to(frames.device)
+    unit = frames.float() / 255
+    middle = (brightness * unit.mean((1, 2, 3, 4)).cpu()[:, None, None]).to(frames.device)
+    offset = ((1 - contrast.to(frames.device)) * middle)[:, None, None]
+    return _to_bytes((torch.einsum("cij,ctjhw->ctihw", matrix, unit) + offset).clamp(0, 1))
+
+
+def random_overlay(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
+    """Each clip blended with a random picture of its own, which drifts (after Hansen and Wang, 2021).
+
+    Without `pictures`, it is a sum of random colours on coarse and fine grids, some with soft and some with hard
+    edges; it covers 20 to 70 percent. `frames`: uint8 (clips, time, colors, height, width).
+
+    Args:
+        pictures: to draw from, uint8 (picture, colors, height, width).
+    """
+    clips, time, colors, height, width = frames.shape
+    margin = SPEED * (time - 1)
+    if pictures is not None and pictures.shape[1] != colors:
+        raise ValueError(f"pictures to overlay have {pictures.shape[1]} colours, the frames {colors}")
+    if pictures is None:
+        picture = random_pictures(clips, colors, height + margin, width + margin)
+    else:
+        drawn = pictures[torch.randint(len(pictures), (clips,))].float() / 255
+        picture = F.interpolate(drawn, (height + margin, width + margin), mode="bilinear")
+    behind = drift(picture, time).to(frames.device)
+    cover = torch.empty(clips, 1, 1, 1, 1).uniform_(0.2, 0.7).to(frames.device)
+    return _to_bytes((1 - cover) * (frames.float() / 255) + cover * behind)
+
+
+def _to_bytes(values: Tensor) -> Tensor:
+    return (values * 255).round().to(torch.uint8)
+
+
+class StrongAugmentations:
+    """Some of them, each for an equal part of a batch.
+
+    Args:
+        pictures: for random_overlay, uint8 (picture, colors, height, width); None for generated ones.
+    """
+
+    def __init__(
+        self, names: tuple[StrongAugmentation, ...], frame_channels: int, pictures: Tensor | None = None
+    ) -> None:
+        self.names, self._frame_channels = names, frame_channels
+        self._kinds: dict[StrongAugmentation, Callable[[Tensor], Tensor]] = {
+            "random_convolution": random_convolution,
+            "random_overlay": partial(random_overlay, pictures=pictures),
+            "color_jitter": color_jitter,
+        }
+
+    def clips(self, frames: Tensor) -> Tensor:
+        """Clips, uint8 (clips, time, colors, height, width), each under one of the augmentations."""
+        parts = frames.chunk(len(self.names)) if len(frames) else ()
+        # As many parts as kinds, or fewer where there are few clips.
+        changed = [self._kinds[name](part) for name, part in zip(self.names, parts, strict=False)]
+        return torch.cat(changed) if changed else frames
+
+    def observations(self, obs: Images) -> Images:
+        """All of a batch; the stacked frames of each are one clip."""
+        return self.clips(obs.unflatten(1, (-1, self._frame_channels))).flatten(1, 2)
+
+    def transitions(self, obs: Images, next_obs: Images, share: float) -> tuple[Images, Images]:
+        """The first `share` of the transitions; the others as they are.
+
+        Both observations of a transition look alike: they show one place. Their stacked frames are one clip.
+        """
+        count = round(share * len(obs)) if self.names else 0
+        # The next observation shares all frames but the newest.
+        before, after = (images[:count].unflatten(1, (-1, self._frame_channels)) for images in (obs, next_obs))
+        clips = self.clips(torch.cat([before, after[:, -1:]], dim=1))
+        return (
+            torch.cat([clips[:, :-1].flatten(1, 2), obs[count:]]),
+            torch.cat([clips[:, 1:].flatten(1, 2), next_obs[count:]]),
+        )

@@ -1,0 +1,100 @@
+import pytest
+import torch
+
+from pad.strong import StrongAugmentations, color_jitter, random_convolution, random_overlay
+
+
+@pytest.fixture
+def clips():
+    torch.manual_seed(0)
+    still = torch.randint(256, (6, 1, 3, 20, 20), dtype=torch.uint8)
+    return still.expand(6, 4, 3, 20, 20)
+
+
+@pytest.mark.parametrize("augment", [random_convolution, random_overlay, color_jitter])
+def test_strong_augmentations_change_every_clip_in_its_own_way(clips, augment):
+    same = clips[:1].expand_as(clips)
+    changed = augment(same)
+    assert changed.shape == clips.shape
+    assert changed.dtype == torch.uint8
+    assert all((view.float() - clips[0].float()).abs().mean() > 5 for view in changed)
+    assert not changed[0].equal(changed[1])
+
+
+def test_a_random_convolution_is_the_same_for_all_frames_of_a_clip(clips):
+    changed = random_convolution(clips)
+    assert all(changed[:, time].equal(changed[:, 0]) for time in range(4))
+
+
+def test_a_random_convolution_keeps_flat_areas_flat():
+    changed = random_convolution(torch.full((3, 2, 3, 9, 9), 40, dtype=torch.uint8))
+    assert (changed == changed[..., :1, :1]).all()
+
+
+def test_a_random_overlay_drifts_like_one_picture():
+    torch.manual_seed(1)
+    black = torch.zeros(16, 4, 3, 20, 20, dtype=torch.uint8)
+    changed = random_overlay(black)
+    first, later = changed[:, 0], changed[:, 3]
+    for clip in range(16):  # the last frame is the first one, moved by up to two pixels a frame
+        moved = [
+            (dy, dx)
+            for dy in range(-6, 7)
+            for dx in range(-6, 7)
+            if first[clip, :, 6 + dy : 14 + dy, 6 + dx : 14 + dx].equal(later[clip, :, 6:14, 6:14])
+        ]
+        assert moved
+        assert all(step % 3 == 0 for step in moved[0])
+
+
+def test_a_share_of_the_transitions_is_augmented_and_both_observations_alike():
+    torch.manual_seed(0)
+    obs = torch.randint(256, (8, 1, 3, 16, 16), dtype=torch.uint8).expand(8, 3, 3, 16, 16).flatten(1, 2)
+    before, after = StrongAugmentations(("random_convolution", "random_overlay"), 3).transitions(obs, obs, 0.5)
+    assert before[4:].equal(obs[4:])
+    assert after[4:].equal(obs[4:])
+    assert all(not before[index].equal(obs[index]) for index in range(4))
+    assert before[:2].equal(after[:2])  # nothing moves in these clips, and convolutions are of the place
+    assert before[2:4, 3:].equal(after[2:4, :-3])  # an overlay moves from frame to frame
+
+
+def test_without_names_or_share_nothing_is_augmented():
+    obs = torch.randint(256, (4, 9, 16, 16), dtype=torch.uint8)
+    for names, share in (((), 0.5), (("random_convolution",), 0.0)):
+        before, after = StrongAugmentations(names, 3).transitions(obs, obs, share)
+        assert before.equal(obs)
+        assert after.equal(obs)
+
+
+def test_color_jitter_is_the_same_for_all_frames_and_keeps_grey_grey(clips):
+    changed = color_jitter(clips)
+    assert all(changed[:, time].equal(changed[:, 0]) for time in range(4))
+    grey = color_jitter(torch.randint(40, 200, (4, 2, 1, 9, 9), dtype=torch.uint8).expand(4, 2, 3, 9, 9)).int()
+    assert (grey.amax(2) - grey.amin(2)).max() <= 1
+    with pytest.raises(ValueError, match="three colours, got 1"):
+        color_jitter(torch.zeros(1, 2, 1, 9, 9, dtype=torch.uint8))
+
+
+def test_an_overlay_shows_the_pictures_it_is_given():
+    black = torch.zeros(8, 2, 3, 20, 20, dtype=torch.uint8)
+    red = torch.tensor([200, 0, 0], dtype=torch.uint8)[None, :, None, None].expand(2, 3, 5, 7)
+    changed = random_overlay(black, red)
+    assert (changed[:, :, 1:] == 0).all()
+    assert (changed[:, :, 0] >= 0.2 * 200 - 1).all()
+    assert (changed[:, :, 0] <= 0.7 * 200 + 1).all()
+
+
+def test_each_kind_augments_an_equal_part_of_a_batch():
+    torch.manual_seed(0)
+    obs = torch.randint(256, (6, 9, 16, 16), dtype=torch.uint8)
+    changed = StrongAugmentations(("random_convolution", "random_overlay", "color_jitter"), 3).observations(obs)
+    assert changed.shape == obs.shape
+    assert all(not view.equal(image) for view, image in zip(changed, obs, strict=True))
+    torch.manual_seed(5)
+    expected = random_convolution(obs[:2].unflatten(1, (3, 3))).flatten(1, 2)
+    torch.manual_seed(5)
+    assert (
+        StrongAugmentations(("random_convolution", "color_jitter", "random_overlay"), 3)
+        .observations(obs)[:2]
+        .equal(expected)
+    )
