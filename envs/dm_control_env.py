@@ -156,6 +156,14 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         """What the camera sees through the shift: uint8 (size, size, 3)."""
         return self._shift.apply(self._scene.picture(size, self._shift.arrange))
 
+    def layers(self) -> np.ndarray:
+        """What each pixel of the newest observation shows, for training alone: uint8 (image_size, image_size).
+
+        0 the robot and other things, 1 the ground, 2 the sky. Films and what else a shift draws over a picture do not
+        count.
+        """
+        return self._scene.layers(self.config.image_size)
+
     def close(self) -> None:
         self._scene.close()
 

@@ -6,6 +6,7 @@ closing one environment cannot blind another.
 """
 
 import weakref
+from enum import IntEnum
 from typing import Literal, get_args
 
 import mujoco
@@ -17,6 +18,15 @@ from envs.view import Arrange, View
 
 Quality = Literal["fast", "standard"]
 """`standard`: dm_control's own pixels. `fast`: no shadows and no multisampling, tens of times quicker."""
+
+
+class Layer(IntEnum):
+    """What a pixel shows, from front to back."""
+
+    THING = 0
+    GROUND = 1
+    SKY = 2
+
 
 _MAX_GEOMS = 1000  # dm_control's own limit for a scene
 _SHADOW_SIZE = 1024  # texels of a shadow map in fast pictures, whose own lamps cast none
@@ -121,10 +131,10 @@ class Renderer:
         graphics.call(lambda: self._draw(sky))
         return np.ascontiguousarray(self._picture[::-1])
 
-    def backdrop(self, ground: bool, arrange: Arrange | None, distance: float) -> np.ndarray:
-        """Where the same picture shows the sky, and with `ground` also planes: bool (height, width).
+    def layers(self, arrange: Arrange | None, distance: float) -> np.ndarray:
+        """What each pixel of the same picture shows: uint8 (height, width), a number of `Layer`.
 
-        Pixels on the edge of something else do not count.
+        Pixels on the edge of a thing show the thing.
         """
         self._look(arrange, distance)
         flags = self._scene.flags
@@ -135,7 +145,9 @@ class Renderer:
         seen = self._picture[::-1].astype(np.int32) @ np.array([1, 256, 65536], np.int32)
         things = self._scene.geoms[: self._scene.ngeom]
         planes = [geom.segid + 1 for geom in things if geom.type == mujoco.mjtGeom.mjGEOM_PLANE]
-        return np.isin(seen, [0, *planes] if ground else [0])
+        layers = np.where(seen == 0, np.uint8(Layer.SKY), np.uint8(Layer.THING))
+        layers[np.isin(seen, planes)] = Layer.GROUND
+        return layers
 
     def _look(self, arrange: Arrange | None, distance: float) -> np.ndarray | None:
         """The scene of the present state, arranged; returns the sky to show instead of the model's."""

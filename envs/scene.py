@@ -65,9 +65,9 @@ class Scene:
         self._arrange = arrange
         return eye.renderer.render(arrange, self._distance)
 
-    def backdrop(self, size: int, ground: bool) -> np.ndarray:
-        """Where the last picture shows the sky, and with `ground` the floor too: bool (size, size)."""
-        return self.eye(size).renderer.backdrop(ground, self._arrange, self._distance)
+    def layers(self, size: int) -> np.ndarray:
+        """What each pixel of the last picture shows: uint8 (size, size), a number of `Layer`."""
+        return self.eye(size).renderer.layers(self._arrange, self._distance)
 
     def eye(self, size: int) -> _Eye:
         """The renderer of pictures of that size, made when it is first asked for."""

@@ -15,7 +15,9 @@ from torch import Tensor
 from pad.pictures import SPEED, drift, random_pictures
 from pad.types import Images
 
-StrongAugmentation = Literal["random_convolution", "random_overlay", "color_jitter"]
+StrongAugmentation = Literal["random_convolution", "random_overlay", "color_jitter", "random_background"]
+LAYERED = "random_background"
+"""Needs to know what each pixel shows, as one more channel of every frame: see `random_background`."""
 
 
 def random_convolution(frames: Tensor) -> Tensor:
@@ -62,7 +64,36 @@ def random_overlay(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
     Args:
         pictures: to draw from, uint8 (picture, colors, height, width).
     """
-    clips, time, colors, height, width = frames.shape
+    shown = _drifting(frames.shape, pictures).to(frames.device)
+    cover = torch.empty(len(frames), 1, 1, 1, 1).uniform_(0.2, 0.7).to(frames.device)
+    return _to_bytes((1 - cover) * (frames.float() / 255) + cover * shown)
+
+
+def random_background(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
+    """Each clip with a random picture of its own, which drifts, in place of its sky or of its sky and its ground.
+
+    The chances of either are equal, and so are those of what stays as it is or under a random convolution. What is sky
+    only a simulator knows (domain randomization, Tobin et al., 2017, after the picture was taken).
+
+    Args:
+        frames: uint8 (clips, time, colors + 1, height, width); the last channel tells what each pixel shows: 0 the
+            robot and other things, 1 the ground, 2 the sky.
+        pictures: as of `random_overlay`.
+
+    Returns:
+        uint8 (clips, time, colors, height, width).
+    """
+    layers, frames = frames[:, :, -1:], frames[:, :, :-1]
+    behind = _to_bytes(_drifting(frames.shape, pictures)).to(frames.device)
+    nearest, recolored = torch.randint(1, 3, (len(frames), 1, 1, 1, 1)), torch.rand(len(frames)) < 0.5
+    front = frames.clone()
+    front[recolored] = random_convolution(frames[recolored])
+    return torch.where(layers >= nearest.to(frames.device), behind, front)
+
+
+def _drifting(shape: torch.Size, pictures: Tensor | None) -> Tensor:
+    """A moving picture for each clip, from 0 to 1, of the clips' shape (clips, time, colors, height, width)."""
+    clips, time, colors, height, width = shape
     margin = SPEED * (time - 1)
     if pictures is not None and pictures.shape[1] != colors:
         raise ValueError(f"pictures to overlay have {pictures.shape[1]} colours, the frames {colors}")
@@ -71,9 +102,7 @@ def random_overlay(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
     else:
         drawn = pictures[torch.randint(len(pictures), (clips,))].float() / 255
         picture = F.interpolate(drawn, (height + margin, width + margin), mode="bilinear")
-    behind = drift(picture, time).to(frames.device)
-    cover = torch.empty(clips, 1, 1, 1, 1).uniform_(0.2, 0.7).to(frames.device)
-    return _to_bytes((1 - cover) * (frames.float() / 255) + cover * behind)
+    return drift(picture, time)
 
 
 def _to_bytes(values: Tensor) -> Tensor:
@@ -84,40 +113,55 @@ class StrongAugmentations:
     """Some of them, each for an equal part of a batch.
 
     Args:
-        pictures: for random_overlay, uint8 (picture, colors, height, width); None for generated ones.
+        frame_channels: colours of a frame. With `random_background` frames have one channel more, their layers.
+        pictures: for random_overlay and random_background, uint8 (picture, colors, height, width); None for generated
+            ones.
     """
 
     def __init__(
         self, names: tuple[StrongAugmentation, ...], frame_channels: int, pictures: Tensor | None = None
     ) -> None:
-        self.names, self._frame_channels = names, frame_channels
+        self.names, self._colors = names, frame_channels
+        self._channels = frame_channels + (LAYERED in names)
         self._kinds: dict[StrongAugmentation, Callable[[Tensor], Tensor]] = {
             "random_convolution": random_convolution,
             "random_overlay": partial(random_overlay, pictures=pictures),
             "color_jitter": color_jitter,
+            "random_background": partial(random_background, pictures=pictures),
         }
 
     def clips(self, frames: Tensor) -> Tensor:
-        """Clips, uint8 (clips, time, colors, height, width), each under one of the augmentations."""
+        """Clips, each under one of the augmentations: uint8 (clips, time, colors, height, width).
+
+        Args:
+            frames: the same, or with layers for one channel more.
+        """
         parts = frames.chunk(len(self.names)) if len(frames) else ()
         # As many parts as kinds, or fewer where there are few clips.
-        changed = [self._kinds[name](part) for name, part in zip(self.names, parts, strict=False)]
-        return torch.cat(changed) if changed else frames
+        changed = [
+            self._kinds[name](part if name == LAYERED else part[:, :, : self._colors])
+            for name, part in zip(self.names, parts, strict=False)
+        ]
+        return torch.cat(changed) if changed else frames[:, :, : self._colors]
 
-    def observations(self, obs: Images) -> Images:
+    def observations(self, obs: Images) -> Tensor:
         """All of a batch; the stacked frames of each are one clip."""
-        return self.clips(obs.unflatten(1, (-1, self._frame_channels))).flatten(1, 2)
+        return self.clips(self._frames(obs)).flatten(1, 2)
 
-    def transitions(self, obs: Images, next_obs: Images, share: float) -> tuple[Images, Images]:
-        """The first `share` of the transitions; the others as they are.
+    def transitions(self, obs: Images, next_obs: Images, share: float) -> tuple[Tensor, Tensor]:
+        """The first `share` of the transitions; the others as they are. Images in colours alone, whatever came in.
 
         Both observations of a transition look alike: they show one place. Their stacked frames are one clip.
         """
         count = round(share * len(obs)) if self.names else 0
+        before, after = self._frames(obs), self._frames(next_obs)
         # The next observation shares all frames but the newest.
-        before, after = (images[:count].unflatten(1, (-1, self._frame_channels)) for images in (obs, next_obs))
-        clips = self.clips(torch.cat([before, after[:, -1:]], dim=1))
+        clips = self.clips(torch.cat([before[:count], after[:count, -1:]], dim=1))
+        plain = (frames[count:, :, : self._colors].flatten(1, 2) for frames in (before, after))
         return (
-            torch.cat([clips[:, :-1].flatten(1, 2), obs[count:]]),
-            torch.cat([clips[:, 1:].flatten(1, 2), next_obs[count:]]),
+            torch.cat([clips[:, :-1].flatten(1, 2), next(plain)]),
+            torch.cat([clips[:, 1:].flatten(1, 2), next(plain)]),
         )
+
+    def _frames(self, obs: Images) -> Tensor:
+        return obs.unflatten(1, (-1, self._channels))

@@ -127,6 +127,26 @@ def test_fast_quality_differs_only_by_shadows_and_edges():
     assert (fast != standard).any()
 
 
+@pytest.mark.parametrize("quality", ["fast", "standard"])
+def test_layers_tell_things_from_ground_and_sky_and_leave_the_picture_as_it_is(quality):
+    env, plain = (envs.make(EnvConfig(task="walker_walk", quality=quality)) for _ in range(2))
+    env.reset(seed=1), plain.reset(seed=1)
+    for _ in range(3):
+        action = env.action_space.sample()
+        obs, expected = env.step(action)[0], plain.step(action)[0]
+        layers = env.unwrapped.layers()
+        assert np.array_equal(obs, expected)
+    assert layers.dtype == np.uint8
+    assert layers.shape == (100, 100)
+    assert set(np.unique(layers)) == {0, 1, 2}
+    assert layers[0, 0] == 2
+    assert layers[-1, 0] == 1
+    # The walker is the only orange thing.
+    red, _, blue = obs[-3:].astype(int)
+    assert np.mean((red - blue > 60)[layers == 0]) > 0.85
+    assert not (red - blue > 60)[layers == 2].any()
+
+
 def test_closing_one_environment_does_not_blind_another():
     first, second = (envs.make(EnvConfig(image_size=48)) for _ in range(2))
     seen, _ = first.reset(seed=1)

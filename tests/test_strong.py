@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pad.strong import StrongAugmentations, color_jitter, random_convolution, random_overlay
+from pad.strong import StrongAugmentations, color_jitter, random_background, random_convolution, random_overlay
 
 
 @pytest.fixture
@@ -98,3 +98,54 @@ def test_each_kind_augments_an_equal_part_of_a_batch():
         .observations(obs)[:2]
         .equal(expected)
     )
+
+
+def layered(clips: torch.Tensor) -> torch.Tensor:
+    """The upper half of each frame is sky, the lower one ground, with a thing in the middle of both."""
+    layers = torch.full((*clips.shape[:2], 1, *clips.shape[3:]), 1, dtype=torch.uint8)
+    layers[..., :10, :] = 2
+    layers[..., 5:15, 5:15] = 0
+    return torch.cat([clips, layers], dim=2)
+
+
+def test_a_random_background_is_behind_things_and_above_the_ground_or_below_it_too():
+    torch.manual_seed(0)
+    grey = torch.full((64, 4, 3, 20, 20), 128, dtype=torch.uint8)
+    changed = random_background(layered(grey))
+    assert changed.shape == grey.shape
+    assert changed.dtype == torch.uint8
+    thing, sky, ground = changed[..., 5:15, 5:15], changed[..., :5, :], changed[..., 15:, :]
+    assert (thing == thing[..., :1, :1]).all()  # whatever its colours
+    assert all(view.unique().numel() > 10 for view in sky)
+    hidden = torch.tensor([view.unique().numel() > 10 for view in ground])
+    kept = (ground == thing[..., :1, :1]).flatten(1).all(1)
+    assert hidden.equal(~kept)
+    recolored = (thing != 128).flatten(1).any(1)
+    for share in (hidden, recolored, hidden & recolored, ~hidden & ~recolored):
+        assert share.any()
+
+
+def test_a_random_background_drifts_and_its_pictures_may_be_given():
+    torch.manual_seed(0)
+    black = layered(torch.zeros(16, 4, 3, 20, 20, dtype=torch.uint8))
+    changed = random_background(black)
+    assert any(not view[0].equal(view[3]) for view in changed)
+    red = torch.tensor([200, 0, 0], dtype=torch.uint8)[None, :, None, None].expand(2, 3, 5, 7)
+    sky = random_background(black, red)[..., :5, :]
+    assert (sky == torch.tensor([200, 0, 0])[:, None, None]).all()
+
+
+def test_layers_are_seen_by_no_one_but_the_augmentation_that_needs_them():
+    torch.manual_seed(0)
+    frames = layered(torch.randint(256, (8, 4, 3, 20, 20), dtype=torch.uint8))
+    obs, next_obs = frames[:, :3].flatten(1, 2), frames[:, 1:].flatten(1, 2)
+    names = ("random_convolution", "random_background")
+    before, after = StrongAugmentations(names, 3).transitions(obs, next_obs, 0.5)
+    assert before.shape == after.shape == (8, 9, 20, 20)
+    assert before[4:].equal(frames[4:, :3, :3].flatten(1, 2))
+    assert after[4:].equal(frames[4:, 1:, :3].flatten(1, 2))
+    assert before[:4, 3:].equal(after[:4, :-3])  # both observations show one place
+    torch.manual_seed(1)
+    expected = random_background(frames[2:4])
+    torch.manual_seed(1)
+    assert StrongAugmentations(("random_background",), 3).clips(frames[2:4]).equal(expected)

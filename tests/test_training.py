@@ -66,14 +66,28 @@ def evaluate(act, episodes, video):
     return {"return_mean": float(np.mean(returns))}
 
 
+def make_layered_env(observation="pixels"):
+    """Its left half is sky, its right half a thing."""
+    env = make_gradient_env(observation)
+    layers = np.zeros((24, 24), np.uint8)
+    layers[:, :12] = 2
+    env.unwrapped.layers = lambda: layers
+    return env
+
+
 def run_training(
-    folder: Path, config: TrainingConfig, resume: bool = False, stop_after: int | None = None, finish=lambda: None
+    folder: Path,
+    config: TrainingConfig,
+    resume: bool = False,
+    stop_after: int | None = None,
+    finish=lambda: None,
+    make_env=make_gradient_env,
 ):
     """Train an agent in `folder`; with `stop_after` episodes, ask it to stop as Ctrl-C would."""
     torch.manual_seed(0)
     agent = make_agent(critic=config.recipe == "sac" and config.critic == "pixels")
     torch.manual_seed(0)
-    phases = make_phases(agent, make_gradient_env, config, 0, folder)
+    phases = make_phases(agent, make_env, config, 0, folder)
     if stop_after is not None:
         interrupt_after(phases, stop_after)
     with Tracker(folder, TrackingConfig(wandb="disabled"), "test", "test", {}) as tracker:
@@ -231,7 +245,7 @@ def test_what_is_of_one_recipe_is_refused_with_the_other(change):
 
 
 def test_pictures_without_an_overlay_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="overlay_pictures goes with random_overlay; the augmentations are none"):
+    with pytest.raises(ValueError, match="overlay_pictures goes with random_overlay and random_background; .* none"):
         dataclasses.replace(CLONE_TINY, overlay_pictures=tmp_path)
 
 
@@ -254,6 +268,33 @@ def test_a_clone_is_overlaid_with_pictures_from_a_folder(tmp_path):
     run_training(tmp_path / "run", config)
     with pytest.raises(FileNotFoundError, match="no pictures"):
         run_training(tmp_path / "other", dataclasses.replace(config, overlay_pictures=tmp_path / "run"))
+
+
+BACKGROUND = dataclasses.replace(
+    CLONE_TINY,
+    clone=dataclasses.replace(CLONE_TINY.clone, augmentations=("random_background", "random_convolution")),
+)
+
+
+def test_a_clone_sees_random_backgrounds_wherever_it_was_recorded_or_interrupted(tmp_path):
+    config = dataclasses.replace(BACKGROUND, recording="process")
+    run_training(tmp_path / "inline", BACKGROUND, make_env=make_layered_env)
+    run_training(tmp_path / "process", config, make_env=make_layered_env)
+    with pytest.raises(Interrupted):
+        run_training(tmp_path / "broken", BACKGROUND, stop_after=7, make_env=make_layered_env)
+    run_training(tmp_path / "broken", BACKGROUND, resume=True, make_env=make_layered_env)
+    expected = weights(tmp_path / "inline")
+    for name in ("process", "broken"):
+        found = weights(tmp_path / name)
+        assert all(value.equal(found[key]) for key, value in expected.items())
+
+
+def test_random_backgrounds_need_an_environment_that_tells_layers_and_a_clone(tmp_path):
+    phase = make_phases(make_agent(critic=False), make_gradient_env, BACKGROUND, 0, tmp_path)[1]
+    with pytest.raises(ValueError, match=r"needs an environment that has a method layers\(\); this one has none"):
+        phase.run_episode(lambda _: None)
+    with pytest.raises(ValueError, match="random_background goes with recipe clone alone"):
+        dataclasses.replace(SAC_TINY, augmentations=("random_background",))
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from envs.renderer import Layer
 from envs.scene import Scene
 from envs.shifts import backgrounds
 from envs.shifts.base import Shift
@@ -48,7 +49,7 @@ class VideoShift(Shift):
 
     def _screen(self, picture: np.ndarray) -> np.ndarray:
         """Where the film is shown: bool (height, width)."""
-        return self._scene.backdrop(picture.shape[0], self._floor)
+        return self._scene.layers(picture.shape[0]) >= (Layer.GROUND if self._floor else Layer.SKY)
 
 
 class GreenScreenShift(VideoShift):

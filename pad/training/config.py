@@ -10,7 +10,7 @@ from pad.expert import ExpertConfig
 from pad.precision import Precision
 from pad.sac import SACConfig
 from pad.settings import check_choices
-from pad.strong import StrongAugmentation
+from pad.strong import LAYERED, StrongAugmentation
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class TrainingConfig:
     """Strong augmentations (recipe sac): Q learns from clean and augmented observations alike, towards the value of the
     clean ones (SVEA, Hansen et al., 2021). With critic state it is the actor that sees both."""
     overlay_pictures: Path | None = None
-    """Folder of pictures for random_overlay, with any recipe. Default: generated ones."""
+    """Folder of pictures for random_overlay and random_background, with any recipe. Default: generated ones."""
     critic: Literal["pixels", "state"] = "pixels"
     """What the critic sees (recipe sac). state: the simulator's state, though the actor sees pixels (Pinto et al.,
     2017)."""
@@ -62,11 +62,14 @@ class TrainingConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         used = self.augmentations if self.recipe == "sac" else self.clone.augmentations
-        if self.overlay_pictures is not None and "random_overlay" not in used:
+        if self.overlay_pictures is not None and not {"random_overlay", "random_background"} & set(used):
             raise ValueError(
-                f"overlay_pictures goes with random_overlay; the augmentations are {', '.join(used) or 'none'}"
+                "overlay_pictures goes with random_overlay and random_background; the augmentations are "
+                f"{', '.join(used) or 'none'}"
             )
         if self.recipe == "clone" and (self.augmentations or self.critic == "state"):
             raise ValueError("augmentations and critic are of recipe sac; those of a clone are clone.augmentations")
+        if LAYERED in self.augmentations:
+            raise ValueError(f"{LAYERED} goes with recipe clone alone, whose recordings tell what is background")
         if self.replay_capacity is not None and self.replay_capacity < 10_000:
             raise ValueError(f"replay_capacity must be at least 10000 frames, got {self.replay_capacity}")

@@ -5,7 +5,7 @@ checkpoint needs: the environment is reseeded for each.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from pad.pictures import load_pictures
 from pad.replay_buffer import ReplayBuffer
 from pad.sac import SAC
 from pad.seeding import training_seed
-from pad.strong import StrongAugmentation, StrongAugmentations
+from pad.strong import LAYERED, StrongAugmentation, StrongAugmentations
 from pad.training.config import TrainingConfig
 from pad.training.goals import GoalRedrawing, Goals
 from pad.training.recording import MakeEnv, Pending, Plan, Recorder
@@ -85,7 +85,7 @@ def _pixel_sac(agent: Agent, make_env: MakeEnv, config: TrainingConfig, seed: in
     stepper = make_stepper(make_env, "pixels", own_process=config.recording == "process")
     state_size = None if config.critic == "pixels" else _state_size(stepper, seed)
     extras = {} if state_size is None else {"state": state_size, "next_state": state_size}
-    replay, learner = _image_replay(agent, capacity, folder, seed, **extras), PixelLearner(agent, config, state_size)
+    replay, learner = _image_replay(agent, capacity, folder, seed, extras), PixelLearner(agent, config, state_size)
     return SACPhase("sac", agent, stepper, learner, replay, config.steps, config.random_steps, seed, trains_agent=True)
 
 
@@ -124,9 +124,11 @@ def _redrawing(env: gym.Env, share: float, seed: int) -> GoalRedrawing | None:
     return GoalRedrawing(goals, share, seed)
 
 
-def _image_replay(agent: Agent, slots: int, folder: Path, seed: int, **extras: int) -> ReplayBuffer:
+def _image_replay(
+    agent: Agent, slots: int, folder: Path, seed: int, extras: Mapping[str, int], layered: bool = False
+) -> ReplayBuffer:
     channels, height, width = agent.obs_shape
-    stack, frame = channels // agent.frame_channels, (agent.frame_channels, height, width)
+    stack, frame = channels // agent.frame_channels, (agent.frame_channels + layered, height, width)
     return ReplayBuffer(slots, frame, agent.action_size, stack, extras=extras, folder=folder, seed=seed)
 
 
@@ -225,7 +227,7 @@ def strong_augmentations(
         FileNotFoundError: when there are no pictures in their folder.
     """
     pictures = None
-    if config.overlay_pictures is not None and "random_overlay" in names:
+    if config.overlay_pictures is not None and names:
         pictures = load_pictures(config.overlay_pictures, *agent.obs_shape[1:])
     return StrongAugmentations(names, agent.frame_channels, pictures)
 
@@ -356,12 +358,13 @@ class ClonePhase:
             training.weak_augmentation,
             strong_augmentations(agent, training, config.augmentations),
         )
-        self._recorder = Recorder(make_env, own_process=training.recording == "process")
+        layered = LAYERED in config.augmentations
+        self._recorder = Recorder(make_env, training.recording == "process", layered)
         self._cloning = Cloning(agent, state_size, config, training.precision)
         # The files grow only as they fill, so the bound need not be tight.
         labels = {"expert_action": agent.action_size, "state": state_size}
         labels |= {f"next_{name}": size for name, size in labels.items()}
-        self._replay = _image_replay(agent, 10_000_000, folder, seed, **labels)
+        self._replay = _image_replay(agent, 10_000_000, folder, seed, labels, layered)
         self._episode = 0
         self._driver: Agent | None = None
         """The agent that acts in the episode that is next learned from; None: as it is now."""

@@ -14,6 +14,7 @@ from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -56,11 +57,33 @@ class Recording:
         return sum(transition["reward"] for transition in self.transitions)
 
 
-def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan) -> Recording:
-    """Act in one episode; the environment tells its state in `info["state"]`, which only the expert reads."""
+@runtime_checkable
+class Layered(Protocol):
+    """An environment that tells what each pixel of the newest observation shows."""
+
+    def layers(self) -> np.ndarray:
+        """uint8 (height, width): 0 the robot and other things, 1 the ground, 2 the sky."""
+
+
+def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan, layered: bool = False) -> Recording:
+    """Act in one episode; the environment tells its state in `info["state"]`, which only the expert reads.
+
+    Args:
+        layered: record layers too, as the last channel of each observation.
+
+    Raises:
+        ValueError: when the environment has no `layers`.
+    """
     obs, info = env.reset(seed=plan.episode_seed)
-    # Copies: an environment may use its arrays again.
-    recording, rng, over = Recording(plan.by_student, np.array(obs)), np.random.default_rng(plan.noise_seed), False
+
+    def seen() -> np.ndarray:
+        if not layered:
+            return np.array(obs)  # a copy: an environment may use its arrays again
+        if not isinstance(env.unwrapped, Layered):
+            raise ValueError("random_background needs an environment that has a method layers(); this one has none")
+        return np.concatenate([obs, env.unwrapped.layers()[None]])
+
+    recording, rng, over = Recording(plan.by_student, seen()), np.random.default_rng(plan.noise_seed), False
     state = np.array(info["state"])
     expert_action = expert.act(state)
     while not over:
@@ -70,7 +93,7 @@ def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan) -> Recording:
         next_state = np.array(info["state"])
         next_expert_action = expert.act(next_state)
         recording.transitions.append(
-            {"action": action, "reward": float(reward), "terminated": terminated, "next_obs": np.array(obs),
+            {"action": action, "reward": float(reward), "terminated": terminated, "next_obs": seen(),
              "expert_action": expert_action, "next_expert_action": next_expert_action,
              "state": state, "next_state": next_state}
         )  # fmt: skip
@@ -84,23 +107,25 @@ class Recorder:
 
     Args:
         make_env: is sent to the process, where it is called once.
+        layered: record layers too.
     """
 
-    def __init__(self, make_env: MakeEnv, own_process: bool) -> None:
-        self._make_env, self._env = make_env, None if own_process else make_env("pixels")
+    def __init__(self, make_env: MakeEnv, own_process: bool, layered: bool = False) -> None:
+        self._make_env, self._env, self._layered = make_env, None if own_process else make_env("pixels"), layered
         self._executor: ProcessPoolExecutor | None = None
 
     def begin(self, agent: Agent, expert: Expert, plan: Plan) -> "Pending":
         """Start to record with the agent as it is now."""
         if self._env is not None:
-            return Pending.of(record(self._env, agent, expert, plan))
+            return Pending.of(record(self._env, agent, expert, plan, self._layered))
         with signals_blocked():
             return self._submit(agent, expert, plan)
 
     def _submit(self, agent: Agent, expert: Expert, plan: Plan) -> "Pending":
         # Copied, so that the learner may go on; as bytes, so that no tensor is shared between processes.
         networks = pickle.dumps((deepcopy(agent).cpu(), deepcopy(expert).cpu()))
-        return Pending(self._pool().submit(_record_in_process, self._make_env, networks, plan, os.getpid()))
+        work = _record_in_process, self._make_env, networks, plan, self._layered, os.getpid()
+        return Pending(self._pool().submit(*work))
 
     def _pool(self) -> ProcessPoolExecutor:
         if self._executor is None:
@@ -159,7 +184,7 @@ class Pending:
 _env: gym.Env | None = None
 
 
-def _record_in_process(make_env: MakeEnv, networks: bytes, plan: Plan, learner: int) -> Recording:
+def _record_in_process(make_env: MakeEnv, networks: bytes, plan: Plan, layered: bool, learner: int) -> Recording:
     global _env
     torch.set_num_threads(1)
     if _env is None:
@@ -167,4 +192,4 @@ def _record_in_process(make_env: MakeEnv, networks: bytes, plan: Plan, learner: 
         keep_pages()
         _env = make_env("pixels")
     agent, expert = pickle.loads(networks)  # noqa: S301  # from our own other process
-    return record(_env, agent, expert, plan)
+    return record(_env, agent, expert, plan, layered)
