@@ -1,4 +1,4 @@
-"""Step sizes that fall while training goes on."""
+"""Settings that move while training goes on."""
 
 import math
 
@@ -7,3 +7,8 @@ def cosine_decay(first: float, last: float, progress: float) -> float:
     """From `first` to `last` along half a cosine (Loshchilov and Hutter, 2017), as `progress` goes from 0 to 1."""
     share = (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
     return last + (first - last) * share
+
+
+def linear_decay(first: float, last: float, progress: float) -> float:
+    """From `first` to `last` in a straight line, as `progress` goes from 0 to 1."""
+    return first + (last - first) * min(max(progress, 0.0), 1.0)

@@ -29,6 +29,9 @@ class ExpertConfig:
     the environment says how in its attribute `goals`: finger_turn_easy and finger_turn_hard."""
     final_learning_rate: float | None = None
     """Adam step size of actor and critic at the end of a cosine decay. Default: `sac.learning_rate` throughout."""
+    final_target_entropy: float | None = None
+    """Target of the entropy at the end, to which it moves in a straight line, in nats for each dimension of the action:
+    who tries less at random by and by may act ever more exactly. Default: `sac.target_entropy` throughout."""
     sac: SACConfig = field(
         default_factory=lambda: SACConfig(temperature_learning_rate=1e-3, actor_every=1, critic_tau=0.01)
     )

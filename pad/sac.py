@@ -70,7 +70,7 @@ class SAC:
         )
         self._precision, self._device = precision, next(networks.parameters()).device
         self.log_alpha = torch.tensor(config.initial_temperature, device=self._device).log().requires_grad_(True)
-        self._target_entropy = config.target_entropy * action_size
+        self._action_size, self._target_entropy = action_size, config.target_entropy * action_size
         self._updates = 0
         self._recorded: dict[tuple[bool, bool], Recorded[dict[str, Tensor]]] = {}
         rate, head = config.learning_rate, getattr(networks, "inverse_dynamics", None)
@@ -92,6 +92,12 @@ class SAC:
         if any(group["lr"] != rate for group in groups):
             for group in groups:
                 group["lr"] = rate
+            self._recorded.clear()
+
+    def set_target_entropy(self, entropy: float) -> None:
+        """Nats for each dimension of the action, from now on. On CUDA updates are recorded anew."""
+        if self._target_entropy != entropy * self._action_size:
+            self._target_entropy = entropy * self._action_size
             self._recorded.clear()
 
     def update(self, batch: Batch, self_supervise: bool = False, augmented: Tensor | None = None) -> Metrics:

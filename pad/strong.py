@@ -87,7 +87,8 @@ def random_background(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
     behind = _to_bytes(_drifting(frames.shape, pictures)).to(frames.device)
     nearest, recolored = torch.randint(1, 3, (len(frames), 1, 1, 1, 1)), torch.rand(len(frames)) < 0.5
     front = frames.clone()
-    front[recolored] = random_convolution(frames[recolored])
+    if recolored.any():
+        front[recolored] = random_convolution(frames[recolored])
     return torch.where(layers >= nearest.to(frames.device), behind, front)
 
 

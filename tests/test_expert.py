@@ -59,6 +59,29 @@ def test_a_learner_that_goes_on_has_the_step_size_that_it_left_off_with(replay):
     assert rates(resumed) == rates(straight) != rates(learner_of(CONFIG))
 
 
+def test_the_entropy_that_the_temperature_holds_falls_in_a_straight_line(replay):
+    config = dataclasses.replace(CONFIG, final_learning_rate=None, final_target_entropy=-3.0)
+    learner, met = learner_of(config), []
+    for _ in range(CONFIG.steps):
+        learner.update(replay)
+        met.append(learner._sac._target_entropy)
+    assert met[0] == -1.0 * 2
+    assert met[100] == pytest.approx(-2.0 * 2)
+    assert met[-1] == pytest.approx(-3.0 * 2, abs=0.1)
+    assert np.all(np.diff(met) <= 0)
+    assert rates(learner) == [1e-2, 1e-2]
+
+
+def test_a_learner_that_seeks_less_entropy_ends_surer(replay):
+    entropies = {}
+    for final in (None, -8.0):
+        sac = SACConfig(learning_rate=1e-2, temperature_learning_rate=1e-1)
+        learner = learner_of(dataclasses.replace(CONFIG, final_learning_rate=None, final_target_entropy=final, sac=sac))
+        met = [learner.update(replay) for _ in range(CONFIG.steps)]
+        entropies[final] = np.mean([metrics["entropy"] for metrics in met if "entropy" in metrics][-20:])
+    assert entropies[-8.0] < entropies[None] - 1
+
+
 def test_by_default_steps_stay_as_large_as_they_are(replay):
     learner = learner_of(dataclasses.replace(CONFIG, final_learning_rate=None))
     for _ in range(20):

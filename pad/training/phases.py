@@ -19,7 +19,7 @@ from pad.agent import Agent
 from pad.asymmetric import AsymmetricSAC
 from pad.augmentations import WeakAugmentation, center_crop, weakly_augmented
 from pad.cloning import Cloning
-from pad.decay import cosine_decay
+from pad.decay import cosine_decay, linear_decay
 from pad.expert import Expert, ExpertConfig
 from pad.pictures import load_pictures
 from pad.replay_buffer import ReplayBuffer
@@ -153,11 +153,13 @@ class StateLearner:
         return self._sac.update(batch if self._redrawing is None else self._redrawing(batch))
 
     def _decay(self) -> None:
-        config = self._config
+        config, first = self._config, self._config.sac
+        # In a hundred steps: on CUDA each costs a new recording of the update.
+        progress = 100 * self._sac.updates // config.steps / 100
         if config.final_learning_rate is not None:
-            # In a hundred steps: on CUDA each costs a new recording of the update.
-            progress = 100 * self._sac.updates // config.steps / 100
-            self._sac.set_learning_rate(cosine_decay(config.sac.learning_rate, config.final_learning_rate, progress))
+            self._sac.set_learning_rate(cosine_decay(first.learning_rate, config.final_learning_rate, progress))
+        if config.final_target_entropy is not None:
+            self._sac.set_target_entropy(linear_decay(first.target_entropy, config.final_target_entropy, progress))
 
     def state_dict(self) -> dict[str, Any]:
         redrawing = {} if self._redrawing is None else {"redrawing": self._redrawing.state_dict()}
