@@ -32,6 +32,8 @@ class ExpertConfig:
     final_target_entropy: float | None = None
     """Target of the entropy at the end, to which it moves in a straight line, in nats for each dimension of the action:
     who tries less at random by and by may act ever more exactly. Default: `sac.target_entropy` throughout."""
+    decay_start: float = 0.0
+    """Share of the steps, from 0 to 1, after which these two begin to move."""
     sac: SACConfig = field(
         default_factory=lambda: SACConfig(temperature_learning_rate=1e-3, actor_every=1, critic_tau=0.01)
     )
@@ -44,6 +46,8 @@ class ExpertConfig:
             raise ValueError(f"final_learning_rate of the expert must be positive, got {self.final_learning_rate}")
         if not 0 <= self.redrawn_goals <= 1:
             raise ValueError(f"redrawn_goals must be from 0 to 1, got {self.redrawn_goals}")
+        if not 0 <= self.decay_start < 1:
+            raise ValueError(f"decay_start of the expert must be at least 0 and below 1, got {self.decay_start}")
 
 
 class Expert(nn.Module):

@@ -72,6 +72,18 @@ def test_the_entropy_that_the_temperature_holds_falls_in_a_straight_line(replay)
     assert rates(learner) == [1e-2, 1e-2]
 
 
+def test_what_falls_may_begin_to_later(replay):
+    learner, met = learner_of(dataclasses.replace(CONFIG, final_target_entropy=-3.0, decay_start=0.6)), []
+    for _ in range(CONFIG.steps):
+        learner.update(replay)
+        met.append((rates(learner)[0], learner._sac._target_entropy / 2))
+    assert met[119] == (1e-2, -1.0)
+    assert met[160] == (pytest.approx((1e-2 + 1e-4) / 2), pytest.approx(-2.0))
+    assert met[-1][0] < 2e-4
+    with pytest.raises(ValueError, match="decay_start of the expert must be at least 0 and below 1, got 1"):
+        ExpertConfig(decay_start=1)
+
+
 def test_a_learner_that_seeks_less_entropy_ends_surer(replay):
     entropies = {}
     for final in (None, -8.0):
