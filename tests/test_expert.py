@@ -81,7 +81,7 @@ def test_what_falls_may_begin_to_later(replay):
     assert met[160] == (pytest.approx((1e-2 + 1e-4) / 2), pytest.approx(-2.0))
     assert met[-1][0] < 2e-4
     with pytest.raises(ValueError, match="decay_start of the expert must be at least 0 and below 1, got 1"):
-        ExpertConfig(decay_start=1)
+        ExpertConfig(decay_start=1.0)
 
 
 def test_a_learner_that_seeks_less_entropy_ends_surer(replay):
