@@ -46,15 +46,20 @@ def mean_gain(records: list[dict[str, Any]], shifts: tuple[str, ...]) -> Gain:
                 mean_over_groups(groups, fixed=False), lost)  # fmt: skip
 
 
-def format_gains(records: list[dict[str, Any]]) -> str:
-    """Markdown table of evaluations of one setting: a row for each shift that all met, and one for the hard ones."""
+def format_gains(records: list[dict[str, Any]], name: str = "") -> str:
+    """Markdown table of evaluations of one setting: a row for each shift that all met, and one for the hard ones.
+
+    Args:
+        name: of the agents' family.
+    """
     met = [shift for shift in shifts_of(records[0]) if all(shift in shifts_of(record) for record in records)]
     rows: list[tuple[str, ...]] = [(shift,) for shift in met]
     if set(HARD) <= set(met):
         rows.append(HARD)
     tasks = len({record["env"]["task"] for record in records})
+    counts = f"{tasks} {'task' if tasks == 1 else 'tasks'}, {len(records)} {'agent' if len(records) == 1 else 'agents'}"
     lines = [
-        f"Means over {tasks} tasks, {len(records)} agents:", "",
+        f"Means over {counts}{f' {name}' if name else ''}:", "",
         "| shift | frozen | adapted | adapted − frozen, other episodes | other tasks too | surely lost |",
         "|---|---|---|---|---|---|",
     ]  # fmt: skip

@@ -18,6 +18,7 @@ from typing import Any
 
 import cli
 from episodes import is_as_named, shifts_of
+from families import by_family
 from gains import format_gains, format_learning
 from latency import Block, LatencyConfig, format_blocks
 from published import PUBLISHED, SHIFTS, TASKS, published
@@ -73,7 +74,9 @@ def main() -> None:
                 "none of these evaluations is of the default setting: name pad/zoo/*/evaluation.json too"
             )
         put(Path("README.md"), make_summary(default), "--check" in arguments)
-        tables = (compare_with_published(evaluated_cells(default)), format_gains(default), format_learning(default),
+        families = by_family(default, lambda record: record["settings"]["checkpoint"])
+        gains = [format_gains(records, name) for name, records in families.items()]
+        tables = (compare_with_published(evaluated_cells(default)), *gains, format_learning(default),
                   make_table(evaluations))  # fmt: skip
         put(Path("docs/results.md"), "\n\n".join(tables), "--check" in arguments)
     agents = [path.parent for path in paths if path.is_file() and path.resolve().parent.parent == ZOO.resolve()]
@@ -194,9 +197,19 @@ def make_summary(records: list[dict[str, Any]]) -> str:
 
 
 def compare_with_published(cells: Compared) -> str:
-    """Markdown table beside published returns: a row for each task that met all shifts, and their mean."""
+    """Markdown table beside published returns: a row for each task and family that met all shifts, and their means."""
     shifts = [shift for shift in SHIFTS if any(met == shift for _, met in cells)]
     columns = [(shift, who) for shift in shifts for who in ("frozen", "adapted", *PUBLISHED)]
+    lines = [f"| task | {' | '.join(f'{shift}, {who}' for shift, who in columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for name, members in by_family(cells.items(), lambda item: item[0][0]).items():
+        for task, row in published_rows(dict(members), shifts, columns).items():
+            texts = ["–" if value is None else f"{value:.0f}" for value in row]
+            lines.append(f"| {task}{f', {name}' if name else ''} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def published_rows(cells: Compared, shifts: list[str], columns: list[tuple[str, str]]) -> dict[str, list[float | None]]:
+    """By task that met all shifts its numbers, and their mean where there are several."""
     found: dict[str, list[float | None]] = {}
     for task in TASKS:
         ours = {shift: [c for (_, met), (of, c) in cells.items() if (met, of) == (shift, task)] for shift in shifts}
@@ -210,12 +223,10 @@ def compare_with_published(cells: Compared) -> str:
                 means = [getattr(comparison, who).mean for comparison in ours[shift]]
                 row.append(sum(means) / len(means))
         found[task] = row
-    whole = [[value for value in column if value is not None] for column in zip(*found.values(), strict=True)]
-    found[f"mean of {len(found)}"] = [sum(column) / len(column) if column else None for column in whole]
-    lines = [f"| task | {' | '.join(f'{shift}, {who}' for shift, who in columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for name, row in found.items():
-        lines.append(f"| {name} | {' | '.join('–' if value is None else f'{value:.0f}' for value in row)} |")
-    return "\n".join(lines)
+    if len(found) > 1:
+        whole = [[value for value in column if value is not None] for column in zip(*found.values(), strict=True)]
+        found[f"mean of {len(found)}"] = [sum(column) / len(column) if column else None for column in whole]
+    return found
 
 
 def make_table(records: list[dict[str, Any]]) -> str:
