@@ -4,11 +4,10 @@ from types import SimpleNamespace
 import yaml
 from families import by_family, family
 from gains import format_gains
+from results import compare_with_published
 from test_gains import HARD, record
 
 ROOT = Path(__file__).parents[1]
-
-from results import compare_with_published
 
 
 def comparison(frozen: float, adapted: float):
