@@ -4,8 +4,9 @@ from types import SimpleNamespace
 import yaml
 from families import by_family, family
 from gains import format_gains
-from results import compare_with_published
 from test_gains import HARD, record
+
+from results import compare_with_published
 
 ROOT = Path(__file__).parents[1]
 
