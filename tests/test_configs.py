@@ -53,6 +53,15 @@ def test_the_configs_for_two_cores_clone_an_expert_with_a_small_network(task):
     assert len(config.agent.encoder.strides) <= 5
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "backgrounds").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_configs_before_random_backgrounds_are_those_for_two_cores_otherwise(path):
+    config, plain = read(path), read(ROOT / "configs" / "cpu" / path.name)
+    assert config.env == plain.env
+    assert config.agent == plain.agent
+    assert config.training.clone.augmentations == (*plain.training.clone.augmentations, "random_background")
+    assert config.training.clone.both_ends
+
+
 def test_a_config_holds_differences_from_the_defaults_and_their_reason():
     for path in (ROOT / "configs").rglob("*.yaml"):
         assert path.read_text().startswith("# "), path
