@@ -94,5 +94,7 @@ def test_every_recipe_is_valid(path):
 def test_each_recipe_is_another_one():
     recipes = [read(path) for path in (ROOT / "configs" / "recipes").glob("*.yaml")]
     assert len({str((config.env, config.training)) for config in recipes}) == len(recipes)
-    assert {name for config in recipes for name in config.training.augmentations} == set(get_args(StrongAugmentation))
+    of_clones = {"random_background"}  # which soft actor-critic from pixels refuses
+    used = {name for config in recipes for name in config.training.augmentations}
+    assert used == set(get_args(StrongAugmentation)) - of_clones
     assert {config.training.critic for config in recipes} == {"pixels", "state"}
