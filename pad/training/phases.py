@@ -230,7 +230,7 @@ def strong_augmentations(
         FileNotFoundError: when there are no pictures in their folder.
     """
     pictures = None
-    if config.overlay_pictures is not None and names:
+    if config.overlay_pictures is not None:  # goes with augmentations that show it
         pictures = load_pictures(config.overlay_pictures, *agent.obs_shape[1:])
     return StrongAugmentations(names, agent.frame_channels, pictures)
 
