@@ -1,5 +1,6 @@
 """Pictures from a folder or of chance, to show in or behind observations while an agent learns."""
 
+import math
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -77,3 +78,74 @@ def drift(pictures: Tensor, time: int) -> Tensor:
     height, width = (side - margin for side in pictures.shape[2:])
     windows = pictures.unfold(2, height, 1).unfold(3, width, 1)
     return windows[torch.arange(count)[:, None], :, corner[..., 0], corner[..., 1]]
+
+
+def random_films(
+    count: int, time: int, colors: int, height: int, width: int, palette: Tensor | None = None, shapes: int = 8
+) -> Tensor:
+    """Drifting grounds, plain to rough, and before them ellipses and bars, each moving and turning as it likes.
+
+    Args:
+        palette: colours from 0 to 1, (count, any number, colors), from which half of the films take theirs: what is in
+            front cannot be told from them by colour then. Default: all take any colour.
+        shapes: at most, in one film.
+
+    Returns:
+        (count, time, colors, height, width), from 0 to 1.
+    """
+    paint = _Paint(count, colors, palette)
+    film = drift(_grounds(paint, height + SPEED * (time - 1), width + SPEED * (time - 1)), time).contiguous()
+    rows, columns, moments = torch.arange(height)[:, None], torch.arange(width), torch.arange(time)
+    number = torch.randint(shapes + 1, (count,))
+    for shape in range(shapes):
+        shown = torch.nonzero(number > shape)[:, 0]
+        if not len(shown):
+            break
+        center = torch.rand(2, len(shown), 1) * torch.tensor([height, width])[:, None, None]
+        center = center + torch.randn(2, len(shown), 1) * SPEED * moments
+        angle = math.pi * torch.rand(len(shown), 1) + 0.1 * torch.randn(len(shown), 1) * moments
+        down, right = rows - center[0, ..., None, None], columns - center[1, ..., None, None]
+        # Half lengths and half widths, small ones as often as large ones.
+        length = torch.empty(len(shown), 1, 1, 1).uniform_(math.log(2), math.log(0.4 * width)).exp()
+        breadth = torch.empty(len(shown), 1, 1, 1).uniform_(0, math.log(0.3 * width)).exp()
+        cos, sin = angle.cos()[..., None, None], angle.sin()[..., None, None]
+        along, across = (right * cos + down * sin) / length, (down * cos - right * sin) / breadth
+        is_round = torch.rand(len(shown), 1, 1, 1) < 0.5
+        inside = torch.where(is_round, along.square() + across.square(), torch.maximum(along.abs(), across.abs())) < 1
+        cover = torch.empty(len(shown), 1, 1, 1, 1).uniform_(0.5, 1) * inside[:, :, None]
+        film[shown] = torch.lerp(film[shown], paint.draw()[shown, None, :, None, None].expand_as(film[shown]), cover)
+    return film
+
+
+class _Paint:
+    """Colours at random: any, or for half of the films from a palette."""
+
+    def __init__(self, count: int, colors: int, palette: Tensor | None) -> None:
+        self.count, self.colors, self._palette = count, colors, palette
+        self._limited = torch.rand(count, 1) < (0.5 if palette is not None else 0.0)
+
+    def draw(self) -> Tensor:
+        """(count, colors)."""
+        free = torch.rand(self.count, self.colors)
+        if self._palette is None:
+            return free
+        chosen = self._palette[torch.arange(self.count), torch.randint(self._palette.shape[1], (self.count,))]
+        near = (chosen * torch.empty(self.count, 1).uniform_(0.7, 1.3) + 0.05 * torch.randn(chosen.shape)).clamp(0, 1)
+        return torch.where(self._limited, near, free)
+
+
+def _grounds(paint: _Paint, height: int, width: int) -> Tensor:
+    """One colour each, most with patterns of several sizes, coloured or in light and dark."""
+    count, colors = paint.count, paint.colors
+    picture = paint.draw()[..., None, None].expand(count, colors, height, width).clone()
+    strength = torch.empty(count, 1, 1, 1).uniform_(0, 1.5) * (torch.rand(count, 1, 1, 1) < 0.8)
+    roughness = torch.empty(count, 1, 1, 1).uniform_(0.3, 1)
+    for octave, cells in enumerate((2, 4, 8, 16, 32)):
+        grid = torch.rand(count, colors, cells, cells) - 0.5
+        grey = torch.rand(count, 1, 1, 1) < 0.5
+        grid = torch.where(grey, grid[:, :1], grid)
+        soft = F.interpolate(grid, (height, width), mode="bilinear")
+        hard = F.interpolate(grid, (height, width), mode="nearest")
+        is_soft = torch.rand(count, 1, 1, 1) < 0.7
+        picture += strength * roughness**octave * torch.where(is_soft, soft, hard)
+    return picture.clamp_(0, 1)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pad.pictures import SPEED, drift, random_pictures
+from pad.pictures import SPEED, drift, random_films, random_pictures
 from pad.types import Images
 
 StrongAugmentation = Literal["random_convolution", "random_overlay", "color_jitter", "random_background"]
@@ -70,26 +70,49 @@ def random_overlay(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
 
 
 def random_background(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
-    """Each clip with a random picture of its own, which drifts, in place of its sky or of its sky and its ground.
+    """Each clip with a random film of its own in place of its sky or of its sky and its ground.
 
-    The chances of either are equal, and so are those of what stays as it is or under a random convolution. What is sky
-    only a simulator knows (domain randomization, Tobin et al., 2017, after the picture was taken).
+    The chances of either are equal; so are those of what stays as it is or under a random convolution, and those of
+    edges that stay or lose one pixel on one side, as before a green screen. What is sky only a simulator knows (domain
+    randomization, Tobin et al., 2017, after the picture was taken).
 
     Args:
         frames: uint8 (clips, time, colors + 1, height, width); the last channel tells what each pixel shows: 0 the
             robot and other things, 1 the ground, 2 the sky.
-        pictures: as of `random_overlay`.
+        pictures: to show instead of films, drifting: uint8 (picture, colors, height, width).
 
     Returns:
         uint8 (clips, time, colors, height, width).
     """
     layers, frames = frames[:, :, -1:], frames[:, :, :-1]
-    behind = _to_bytes(_drifting(frames.shape, pictures)).to(frames.device)
-    nearest, recolored = torch.randint(1, 3, (len(frames), 1, 1, 1, 1)), torch.rand(len(frames)) < 0.5
     front = frames.clone()
+    recolored = torch.rand(len(frames)) < 0.5
     if recolored.any():
         front[recolored] = random_convolution(frames[recolored])
-    return torch.where(layers >= nearest.to(frames.device), behind, front)
+    if pictures is None:
+        film = random_films(len(frames), *frames.shape[1:], palette=_palette(front, layers))
+    else:
+        film = _drifting(frames.shape, pictures)
+    nearest = torch.randint(1, 3, (len(frames), 1, 1, 1, 1))
+    hidden = _eaten(layers >= nearest.to(frames.device), torch.randint(8, (len(frames),)))
+    return torch.where(hidden, _to_bytes(film).to(frames.device), front)
+
+
+def _eaten(hidden: Tensor, sides: Tensor) -> Tensor:
+    """Masks that reach one pixel further: up, down, left or right where `sides` is 0 to 3, else not at all."""
+    wider = hidden.clone()
+    for side, (step, axis) in enumerate(((-1, -2), (1, -2), (-1, -1), (1, -1))):
+        # What comes in at the far edge was at the near one: nothing but background, nearly always.
+        wider[sides == side] |= hidden[sides == side].roll(step, axis)
+    return wider
+
+
+def _palette(front: Tensor, layers: Tensor, colors: int = 64) -> Tensor:
+    """Colours of things in the first frame of each clip, from 0 to 1: (clips, colors, channels)."""
+    pixels, things = front[:, 0].flatten(2).transpose(1, 2), layers[:, 0].flatten(1) == 0
+    # Where nothing is to be seen any pixel will do.
+    drawn = torch.multinomial(things.float() + 1e-6, colors, replacement=True)
+    return pixels.gather(1, drawn[..., None].expand(-1, -1, pixels.shape[2])).float().cpu() / 255
 
 
 def _drifting(shape: torch.Size, pictures: Tensor | None) -> Tensor:
