@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from pad.pictures import random_films
 from pad.strong import StrongAugmentations, color_jitter, random_background, random_convolution, random_overlay
 
 
@@ -114,15 +115,42 @@ def test_a_random_background_is_behind_things_and_above_the_ground_or_below_it_t
     changed = random_background(layered(grey))
     assert changed.shape == grey.shape
     assert changed.dtype == torch.uint8
-    thing, sky, ground = changed[..., 5:15, 5:15], changed[..., :5, :], changed[..., 15:, :]
-    assert (thing == thing[..., :1, :1]).all()  # whatever its colours
-    assert all(view.unique().numel() > 10 for view in sky)
-    hidden = torch.tensor([view.unique().numel() > 10 for view in ground])
-    kept = (ground == thing[..., :1, :1]).flatten(1).all(1)
-    assert hidden.equal(~kept)
-    recolored = (thing != 128).flatten(1).any(1)
+    thing, sky, ground = changed[..., 6:14, 6:14], changed[..., :5, :], changed[..., 16:, :]
+    color = thing[..., :1, :1]
+    assert (thing == color).all()  # whatever it is
+    assert all((part != of).any() for part, of in zip(sky, color, strict=True))
+    hidden, recolored = (ground != color).flatten(1).any(1), (thing != 128).flatten(1).any(1)
     for share in (hidden, recolored, hidden & recolored, ~hidden & ~recolored):
         assert share.any()
+
+
+def test_a_random_background_may_eat_the_edge_of_a_thing_on_one_side():
+    torch.manual_seed(0)
+    blue = torch.tensor([0, 0, 255], dtype=torch.uint8)[None, :, None, None].expand(1, 3, 5, 7)
+    changed = random_background(layered(torch.full((64, 1, 3, 20, 20), 128, dtype=torch.uint8)), blue)[:, 0]
+    is_thing = (changed[..., 5:15, 5:15] != blue[0, :, :1, :1]).any(1)
+    upper = is_thing[:, :5]  # which is before the sky in any case
+    assert upper[:, 1:, 1:-1].all()
+    sides = torch.stack([~upper[:, 0, 1:-1].any(1), ~upper[:, 1:, 0].any(1), ~upper[:, 1:, -1].any(1)])
+    assert sides.any(1).all()
+    assert (sides.sum(0) <= 1).all()
+    assert (~sides.any(0)).any()
+
+
+def test_films_move_and_show_anything_or_shades_of_a_palette():
+    torch.manual_seed(0)
+    palette = torch.tensor([0.8, 0.1, 0.1]).expand(32, 4, 3)
+    films, reddish = random_films(32, 4, 3, 20, 24), random_films(32, 4, 3, 20, 24, palette, shapes=20)
+    for film in (films, reddish):
+        assert film.shape == (32, 4, 3, 20, 24)
+        assert film.min() >= 0
+        assert film.max() <= 1
+        assert sum(bool((one[0] != one[3]).any()) for one in film) > 16
+
+    def redness(film: torch.Tensor) -> torch.Tensor:
+        return (film[:, :, 0] - film[:, :, 1:].mean(2)).flatten(1).mean(1)
+
+    assert (redness(reddish) > 0.3).sum() > (redness(films) > 0.3).sum() + 4
 
 
 def test_a_random_background_drifts_and_its_pictures_may_be_given():
