@@ -90,7 +90,8 @@ def random_background(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
     if recolored.any():
         front[recolored] = random_convolution(frames[recolored])
     if pictures is None:
-        film = random_films(len(frames), *frames.shape[1:], palette=_palette(front, layers))
+        clips, time, colors, height, width = frames.shape
+        film = random_films(clips, time, colors, height, width, _palette(front, layers))
     else:
         film = _drifting(frames.shape, pictures)
     nearest = torch.randint(1, 3, (len(frames), 1, 1, 1, 1))
