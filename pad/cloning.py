@@ -34,6 +34,10 @@ class CloneConfig:
     episodes."""
     student_share: float = 0.5
     """Share of the later episodes that the pixel agent drives; the expert drives the others."""
+    disguised_share: float = 0.0
+    """Share of the agent's own episodes in which it sees the scene under a strong augmentation, the same for the whole
+    episode, while what is recorded is the scene as it is. It errs more under a shift, and learns what to do where that
+    leads."""
     action_noise: float = 1.0
     """Largest standard deviation of the noise on the driver's actions. Each episode has its own, from 0 to this, small
     ones more often: noise shows more states, but hides those in which the agent by itself would be stuck."""
@@ -75,9 +79,11 @@ class CloneConfig:
             )
         if not 0 <= self.averaging < 1:
             raise ValueError(f"averaging must be at least 0 and below 1, got {self.averaging}")
-        for name in ("student_share", "augmented_share", "centered_share"):
+        for name in ("student_share", "disguised_share", "augmented_share", "centered_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+        if self.disguised_share and not self.augmentations:
+            raise ValueError("disguised_share is a share of episodes under an augmentation: name augmentations too")
 
 
 class Cloning:

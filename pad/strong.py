@@ -5,7 +5,6 @@ They stay uint8; every clip of a batch, a few successive frames, is treated inde
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Literal
 
 import torch
@@ -20,17 +19,31 @@ LAYERED = "random_background"
 """Needs to know what each pixel shows, as one more channel of every frame: see `random_background`."""
 
 
+Look = Callable[[Tensor, slice], Tensor]
+"""What some clips look like, drawn once. Takes their frames, and the moments of its own films at which to show them."""
+_ALL = slice(None)
+
+
 def random_convolution(frames: Tensor) -> Tensor:
     """Each clip through a random 3x3 convolution over colours of its own (Lee et al., 2020), the same for its frames.
 
     Colours, contrast and fine texture change, shapes stay. `frames`: uint8 (clips, time, colors, height, width).
     """
-    clips, time, colors, height, width = frames.shape
-    weight = torch.randn(clips * colors, colors, 3, 3).to(frames.device)
-    # All clips at once: the colours of each are a group of their own.
-    side_by_side = frames.transpose(0, 1).reshape(time, clips * colors, height, width).float() / 255 - 0.5
-    mixed = F.conv2d(F.pad(side_by_side, (1, 1, 1, 1), mode="replicate"), weight, groups=clips)
-    return _to_bytes(mixed.sigmoid()).view(time, clips, colors, height, width).transpose(0, 1)
+    return _convolution(frames)(frames, _ALL)
+
+
+def _convolution(first: Tensor) -> Look:
+    clips, _, colors, _, _ = first.shape
+    weight = torch.randn(clips * colors, colors, 3, 3).to(first.device)
+
+    def look(frames: Tensor, _moments: slice) -> Tensor:
+        _, time, _, height, width = frames.shape
+        # All clips at once: the colours of each are a group of their own.
+        side_by_side = frames.transpose(0, 1).reshape(time, clips * colors, height, width).float() / 255 - 0.5
+        mixed = F.conv2d(F.pad(side_by_side, (1, 1, 1, 1), mode="replicate"), weight, groups=clips)
+        return _to_bytes(mixed.sigmoid()).view(time, clips, colors, height, width).transpose(0, 1)
+
+    return look
 
 
 def color_jitter(frames: Tensor) -> Tensor:
@@ -39,7 +52,11 @@ def color_jitter(frames: Tensor) -> Tensor:
     Factors of 0.4 to 1.6; hue turns by any angle around the grey axis. Needs three colours.
     `frames`: uint8 (clips, time, colors, height, width).
     """
-    clips, _, colors, _, _ = frames.shape
+    return _jitter(frames)(frames, _ALL)
+
+
+def _jitter(first: Tensor) -> Look:
+    clips, _, colors, _, _ = first.shape
     if colors != 3:
         raise ValueError(f"color_jitter needs three colours, got {colors}")
     brightness, contrast, saturation = torch.empty(3, clips, 1, 1).uniform_(0.4, 1.6)
@@ -48,11 +65,14 @@ def color_jitter(frames: Tensor) -> Tensor:
     grey = torch.full((3, 3), 1 / 3)
     across = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
     turn = angle.cos()[:, None, None] * (torch.eye(3) - grey) + angle.sin()[:, None, None] * across
-    matrix = (brightness * contrast * (grey + saturation * turn)).to(frames.device)
-    unit = frames.float() / 255
-    middle = (brightness * unit.mean((1, 2, 3, 4)).cpu()[:, None, None]).to(frames.device)
-    offset = ((1 - contrast.to(frames.device)) * middle)[:, None, None]
-    return _to_bytes((torch.einsum("cij,ctjhw->ctihw", matrix, unit) + offset).clamp(0, 1))
+    matrix = (brightness * contrast * (grey + saturation * turn)).to(first.device)
+    middle = (brightness * (first.float() / 255).mean((1, 2, 3, 4)).cpu()[:, None, None]).to(first.device)
+    offset = ((1 - contrast.to(first.device)) * middle)[:, None, None]
+
+    def look(frames: Tensor, _moments: slice) -> Tensor:
+        return _to_bytes((torch.einsum("cij,ctjhw->ctihw", matrix, frames.float() / 255) + offset).clamp(0, 1))
+
+    return look
 
 
 def random_overlay(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
@@ -64,9 +84,17 @@ def random_overlay(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
     Args:
         pictures: to draw from, uint8 (picture, colors, height, width).
     """
-    shown = _drifting(frames.shape, pictures).to(frames.device)
-    cover = torch.empty(len(frames), 1, 1, 1, 1).uniform_(0.2, 0.7).to(frames.device)
-    return _to_bytes((1 - cover) * (frames.float() / 255) + cover * shown)
+    return _overlay(frames, frames.shape[1], pictures)(frames, _ALL)
+
+
+def _overlay(first: Tensor, time: int, pictures: Tensor | None) -> Look:
+    shown = _drifting(first, time, pictures).to(first.device)
+    cover = torch.empty(len(first), 1, 1, 1, 1).uniform_(0.2, 0.7).to(first.device)
+
+    def look(frames: Tensor, moments: slice) -> Tensor:
+        return _to_bytes((1 - cover) * (frames.float() / 255) + cover * shown[:, moments])
+
+    return look
 
 
 def random_background(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
@@ -84,19 +112,33 @@ def random_background(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
     Returns:
         uint8 (clips, time, colors, height, width).
     """
-    layers, frames = frames[:, :, -1:], frames[:, :, :-1]
-    front = frames.clone()
-    recolored = torch.rand(len(frames)) < 0.5
-    if recolored.any():
-        front[recolored] = random_convolution(frames[recolored])
+    return _background(frames, frames.shape[1], pictures)(frames, _ALL)
+
+
+def _background(first: Tensor, time: int, pictures: Tensor | None) -> Look:
+    recolored = torch.rand(len(first)) < 0.5
+    recoloring = _convolution(first[recolored, :, :-1]) if recolored.any() else None
+
+    def front(frames: Tensor) -> Tensor:
+        shown = frames[:, :, :-1].clone()
+        if recoloring is not None:
+            shown[recolored] = recoloring(shown[recolored], _ALL)
+        return shown
+
     if pictures is None:
-        clips, time, colors, height, width = frames.shape
-        film = random_films(clips, time, colors, height, width, _palette(front, layers))
+        clips, _, channels, height, width = first.shape
+        palette = _palette(front(first[:, :1]), first[:, :1, -1:])
+        film = random_films(clips, time, channels - 1, height, width, palette)
     else:
-        film = _drifting(frames.shape, pictures)
-    nearest = torch.randint(1, 3, (len(frames), 1, 1, 1, 1))
-    hidden = _eaten(layers >= nearest.to(frames.device), torch.randint(8, (len(frames),)))
-    return torch.where(hidden, _to_bytes(film).to(frames.device), front)
+        film = _drifting(first[:, :, :-1], time, pictures)
+    film = _to_bytes(film).to(first.device)
+    nearest = torch.randint(1, 3, (len(first), 1, 1, 1, 1)).to(first.device)
+    sides = torch.randint(8, (len(first),))
+
+    def look(frames: Tensor, moments: slice) -> Tensor:
+        return torch.where(_eaten(frames[:, :, -1:] >= nearest, sides), film[:, moments], front(frames))
+
+    return look
 
 
 def _eaten(hidden: Tensor, sides: Tensor) -> Tensor:
@@ -116,9 +158,9 @@ def _palette(front: Tensor, layers: Tensor, colors: int = 64) -> Tensor:
     return pixels.gather(1, drawn[..., None].expand(-1, -1, pixels.shape[2])).float().cpu() / 255
 
 
-def _drifting(shape: torch.Size, pictures: Tensor | None) -> Tensor:
+def _drifting(first: Tensor, time: int, pictures: Tensor | None) -> Tensor:
     """A moving picture for each clip, from 0 to 1, of the clips' shape (clips, time, colors, height, width)."""
-    clips, time, colors, height, width = shape
+    clips, _, colors, height, width = first.shape
     margin = SPEED * (time - 1)
     if pictures is not None and pictures.shape[1] != colors:
         raise ValueError(f"pictures to overlay have {pictures.shape[1]} colours, the frames {colors}")
@@ -134,6 +176,20 @@ def _to_bytes(values: Tensor) -> Tensor:
     return (values * 255).round().to(torch.uint8)
 
 
+def draw_look(name: StrongAugmentation, first: Tensor, time: int, pictures: Tensor | None = None) -> Look:
+    """A strong augmentation of clips that begin like these, with films so many moments long where it shows any.
+
+    Args:
+        first: as the augmentation takes them; nothing of them is kept but their shape and, for films, some colours.
+        pictures: to show in place of generated ones.
+    """
+    if name == "random_convolution":
+        return _convolution(first)
+    if name == "color_jitter":
+        return _jitter(first)
+    return (_overlay if name == "random_overlay" else _background)(first, time, pictures)
+
+
 class StrongAugmentations:
     """Some of them, each for an equal part of a batch.
 
@@ -146,14 +202,8 @@ class StrongAugmentations:
     def __init__(
         self, names: tuple[StrongAugmentation, ...], frame_channels: int, pictures: Tensor | None = None
     ) -> None:
-        self.names, self._colors = names, frame_channels
+        self.names, self.pictures, self._colors = names, pictures, frame_channels
         self._channels = frame_channels + (LAYERED in names)
-        self._kinds: dict[StrongAugmentation, Callable[[Tensor], Tensor]] = {
-            "random_convolution": random_convolution,
-            "random_overlay": partial(random_overlay, pictures=pictures),
-            "color_jitter": color_jitter,
-            "random_background": partial(random_background, pictures=pictures),
-        }
 
     def clips(self, frames: Tensor) -> Tensor:
         """Clips, each under one of the augmentations: uint8 (clips, time, colors, height, width).
@@ -163,10 +213,10 @@ class StrongAugmentations:
         """
         parts = frames.chunk(len(self.names)) if len(frames) else ()
         # As many parts as kinds, or fewer where there are few clips.
-        changed = [
-            self._kinds[name](part if name == LAYERED else part[:, :, : self._colors])
-            for name, part in zip(self.names, parts, strict=False)
-        ]
+        changed = []
+        for name, part in zip(self.names, parts, strict=False):
+            clips = part if name == LAYERED else part[:, :, : self._colors]
+            changed.append(draw_look(name, clips, clips.shape[1], self.pictures)(clips, _ALL))
         return torch.cat(changed) if changed else frames[:, :, : self._colors]
 
     def observations(self, obs: Images) -> Tensor:

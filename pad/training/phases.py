@@ -20,6 +20,7 @@ from pad.asymmetric import AsymmetricSAC
 from pad.augmentations import WeakAugmentation, center_crop, weakly_augmented
 from pad.cloning import Cloning
 from pad.decay import cosine_decay, linear_decay
+from pad.disguise import Disguise
 from pad.expert import Expert, ExpertConfig
 from pad.pictures import load_pictures
 from pad.replay_buffer import ReplayBuffer
@@ -399,8 +400,18 @@ class ClonePhase:
         by_student = episode >= self._config.expert_episodes and rng.uniform() < self._config.student_share
         noise = self._config.action_noise * rng.uniform() ** 2
         episode_seed, length = training_seed(self._seed, episode), self._config.episode_length
-        plan = Plan(episode_seed, noise_seed, bool(by_student), float(noise), length)
+        disguise = self._disguise(rng) if by_student and self._config.disguised_share else None
+        plan = Plan(episode_seed, noise_seed, bool(by_student), float(noise), length, disguise)
         return self._recorder.begin(driver, self._expert, plan)
+
+    def _disguise(self, rng: np.random.Generator) -> Disguise | None:
+        if rng.uniform() >= self._config.disguised_share:
+            return None
+        names, pictures = self._strong.names, self._strong.pictures
+        name, seed = names[rng.integers(len(names))], int(rng.integers(2**63))
+        if pictures is not None:  # one is enough, and quickly sent
+            pictures = pictures[rng.integers(len(pictures))][None]
+        return Disguise(name, self._agent.frame_channels, LAYERED in names, seed, pictures)
 
     def _augmented(self, batch: Batch) -> Batch:
         obs, next_obs = self._strong.transitions(batch.obs, batch.next_obs, self._config.augmented_share)

@@ -22,6 +22,7 @@ import torch
 from joblib.externals.loky import ProcessPoolExecutor
 
 from pad.agent import Agent
+from pad.disguise import Disguise
 from pad.expert import Expert
 from pad.memory import keep_pages
 from pad.processes import end_with
@@ -41,6 +42,8 @@ class Plan:
     """Standard deviation of the noise on the driver's actions."""
     decisions: int | None = None
     """After so many it is over, if not before."""
+    disguise: Disguise | None = None
+    """What the driver sees; what is recorded is the scene as it is."""
 
 
 @dataclass
@@ -84,10 +87,11 @@ def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan, layered: bool
         return np.concatenate([obs, env.unwrapped.layers()[None]])
 
     recording, rng, over = Recording(plan.by_student, seen()), np.random.default_rng(plan.noise_seed), False
+    shown = obs if plan.disguise is None else plan.disguise(recording.first_obs)
     state = np.array(info["state"])
     expert_action = expert.act(state)
     while not over:
-        action = agent.act(obs) if plan.by_student else expert_action
+        action = agent.act(shown) if plan.by_student else expert_action
         action = np.clip(action + plan.noise * rng.normal(size=action.shape), -1, 1).astype(np.float32)
         obs, reward, terminated, truncated, info = env.step(action)
         next_state = np.array(info["state"])
@@ -97,6 +101,7 @@ def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan, layered: bool
              "expert_action": expert_action, "next_expert_action": next_expert_action,
              "state": state, "next_state": next_state}
         )  # fmt: skip
+        shown = obs if plan.disguise is None else plan.disguise(recording.transitions[-1]["next_obs"])
         state, expert_action = next_state, next_expert_action
         over = terminated or truncated or len(recording.transitions) == plan.decisions
     return recording
