@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = {
     "pad": ["types", "settings", "seeding", "memory", "processes", "precision", "recorded", "colors", "gate", "losses",
-            "windows", "augmentations", "pictures", "strong", "encoder", "networks", "objectives", "replay_buffer",
+            "windows", "augmentations", "pictures", "strong", "disguise", "encoder", "networks", "objectives", "replay_buffer",
             "agent", "sac", "asymmetric", "decay", "cloning", "expert", "checkpoint", "tracking", "old_gym",
             "deployment", "evaluation", "statistics", "calibration", "video", "training"],
     "envs": ["gradient", "opengl", "tasks", "goals", "appearance", "dynamics", "graphics", "view", "renderer", "scene",

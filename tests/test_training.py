@@ -274,15 +274,21 @@ BACKGROUND = dataclasses.replace(
     CLONE_TINY,
     clone=dataclasses.replace(CLONE_TINY.clone, augmentations=("random_background", "random_convolution")),
 )
+DISGUISED = dataclasses.replace(
+    BACKGROUND, clone=dataclasses.replace(BACKGROUND.clone, student_share=1.0, disguised_share=0.7)
+)
 
 
 def test_a_clone_sees_random_backgrounds_wherever_it_was_recorded_or_interrupted(tmp_path):
-    config = dataclasses.replace(BACKGROUND, recording="process")
-    run_training(tmp_path / "inline", BACKGROUND, make_env=make_layered_env)
+    config = dataclasses.replace(DISGUISED, recording="process")
+    run_training(tmp_path / "inline", DISGUISED, make_env=make_layered_env)
     run_training(tmp_path / "process", config, make_env=make_layered_env)
     with pytest.raises(Interrupted):
-        run_training(tmp_path / "broken", BACKGROUND, stop_after=7, make_env=make_layered_env)
-    run_training(tmp_path / "broken", BACKGROUND, resume=True, make_env=make_layered_env)
+        run_training(tmp_path / "broken", DISGUISED, stop_after=7, make_env=make_layered_env)
+    run_training(tmp_path / "broken", DISGUISED, resume=True, make_env=make_layered_env)
+    openly = dataclasses.replace(DISGUISED, clone=dataclasses.replace(DISGUISED.clone, disguised_share=0.0))
+    run_training(tmp_path / "plain", openly, make_env=make_layered_env)
+    assert any(not value.equal(weights(tmp_path / "plain")[key]) for key, value in weights(tmp_path / "inline").items())
     expected = weights(tmp_path / "inline")
     for name in ("process", "broken"):
         found = weights(tmp_path / name)
