@@ -1,6 +1,7 @@
 """The learner against a plain implementation of the same equations."""
 
 import dataclasses
+import itertools
 from copy import deepcopy
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from conftest import SMALL, inverse_dynamics_loss_on, make_agent
 from plain import PlainLearner
 
+from pad import precision as formats
 from pad.expert import Expert
 from pad.sac import SAC, SACConfig
 
@@ -159,3 +161,17 @@ def test_the_expert_learns_on_states(batch):
     metrics = [sac.update(states) for _ in range(50)]
     assert metrics[-1]["critic_loss"] < metrics[0]["critic_loss"]
     assert {name.split(".")[0] for name in moved(expert, before)} == {"actor", "critic"}
+
+
+@pytest.mark.parametrize(("bfloat16", "expected"), [(0.7, "bfloat16"), (0.9, "float32")])
+def test_the_faster_format_is_found_on_a_machine_that_becomes_slow_meanwhile(monkeypatch, bfloat16, expected):
+    clock = itertools.count(1)
+
+    def trial(device: str, enabled: bool) -> float:
+        # Each takes longer than the one before, as beside other work that has just begun.
+        return (bfloat16 if enabled else 1.0) * (1 + 0.05 * next(clock))
+
+    monkeypatch.setattr(formats, "_trial", trial)
+    formats._bfloat16_is_faster.cache_clear()
+    assert formats.resolve("auto", "cpu") == expected
+    formats._bfloat16_is_faster.cache_clear()
