@@ -2,7 +2,10 @@
 
 import copy
 import os
+import signal
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a shell started in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("WANDB_MODE", "disabled")
 
 from jaxtyping import install_import_hook
