@@ -86,22 +86,23 @@ def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan, layered: bool
             raise ValueError("random_background needs an environment that has a method layers(); this one has none")
         return np.concatenate([obs, env.unwrapped.layers()[None]])
 
-    recording, rng, over = Recording(plan.by_student, seen()), np.random.default_rng(plan.noise_seed), False
-    shown = obs if plan.disguise is None else plan.disguise(recording.first_obs)
+    view = seen()
+    recording, rng, over = Recording(plan.by_student, view), np.random.default_rng(plan.noise_seed), False
     state = np.array(info["state"])
     expert_action = expert.act(state)
     while not over:
-        action = agent.act(shown) if plan.by_student else expert_action
+        action = expert_action
+        if plan.by_student:
+            action = agent.act(obs if plan.disguise is None else plan.disguise(view))
         action = np.clip(action + plan.noise * rng.normal(size=action.shape), -1, 1).astype(np.float32)
         obs, reward, terminated, truncated, info = env.step(action)
-        next_state = np.array(info["state"])
+        view, next_state = seen(), np.array(info["state"])
         next_expert_action = expert.act(next_state)
         recording.transitions.append(
-            {"action": action, "reward": float(reward), "terminated": terminated, "next_obs": seen(),
+            {"action": action, "reward": float(reward), "terminated": terminated, "next_obs": view,
              "expert_action": expert_action, "next_expert_action": next_expert_action,
              "state": state, "next_state": next_state}
         )  # fmt: skip
-        shown = obs if plan.disguise is None else plan.disguise(recording.transitions[-1]["next_obs"])
         state, expert_action = next_state, next_expert_action
         over = terminated or truncated or len(recording.transitions) == plan.decisions
     return recording
