@@ -352,6 +352,14 @@ def test_the_green_screen_agrees_on_the_borders_of_its_range():
     assert (is_green(picture) == plain.is_green(picture)).all()
 
 
+def test_a_colour_passes_the_green_screen_alike_whatever_pictures_came_before():
+    first, second = np.random.default_rng(1).integers(60, 200, size=(2, 40, 40, 3), dtype=np.uint8)
+    both = np.concatenate([first, second])
+    apart = [is_green(picture) for picture in (first, second)]
+    assert (is_green(both) == np.concatenate(apart)).all()
+    assert (is_green(both) == plain.is_green(both)).all()
+
+
 def test_the_film_shows_where_the_screen_was_and_the_robot_stays():
     shifted, plain = (first_picture("cartpole_balance", shift)[-3:].astype(int) for shift in ("video_hard", "none"))
     robot = plain[0] > plain[2] + 30  # the body is the only thing that is much redder than blue
