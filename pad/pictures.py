@@ -56,14 +56,33 @@ def random_pictures(count: int, colors: int, height: int, width: int) -> Tensor:
     Returns:
         (count, colors, height, width), from 0 to 1.
     """
-    picture = torch.rand(count, colors, 1, 1).expand(count, colors, height, width)
+    picture = torch.rand(count, colors, 1, 1).expand(count, colors, height, width).contiguous()
     for cells in (3, 6, 12, 24):
         grid = torch.rand(count, colors, cells, cells) - 0.5
-        soft = F.interpolate(grid, (height, width), mode="bilinear")
-        hard = F.interpolate(grid, (height, width), mode="nearest")
         strength, kind = torch.rand(2, count, 1, 1, 1)
-        picture = picture + strength * torch.where(kind < 0.5, soft, hard)
-    return picture.clamp(0, 1)
+        _spread(picture, strength * grid, kind < 0.5)
+    return picture.clamp_(0, 1)
+
+
+def _spread(pictures: Tensor, grids: Tensor, is_soft: Tensor) -> None:
+    """Adds to each picture its grid, scaled to its size: bilinearly, or with hard edges.
+
+    As products of matrices, a fraction of the price of scaling each way and choosing.
+
+    Args:
+        grids: (pictures, colors, cells, cells).
+        is_soft: (pictures, 1, 1, 1).
+    """
+    rows, columns = (_scaling(side, grids.shape[3], is_soft) for side in pictures.shape[2:])
+    spread = (rows @ grids).flatten(1, 2)
+    pictures.view(len(pictures), -1, pictures.shape[3]).baddbmm_(spread, columns[:, 0].transpose(1, 2))
+
+
+def _scaling(side: int, cells: int, is_soft: Tensor) -> Tensor:
+    """What a column of so many cells is multiplied with to be of that length: (pictures, 1, side, cells)."""
+    each = torch.eye(cells)[None]
+    soft, hard = (F.interpolate(each, side, mode=mode)[0].T for mode in ("linear", "nearest"))
+    return torch.where(is_soft, soft, hard)
 
 
 def drift(pictures: Tensor, time: int) -> Tensor:
@@ -76,8 +95,12 @@ def drift(pictures: Tensor, time: int) -> Tensor:
     velocity = torch.randint(-SPEED, SPEED + 1, (count, 1, 2))
     corner = torch.where(velocity < 0, margin, 0) + velocity * torch.arange(time)[:, None]
     height, width = (side - margin for side in pictures.shape[2:])
-    windows = pictures.unfold(2, height, 1).unfold(3, width, 1)
-    return windows[torch.arange(count)[:, None], :, corner[..., 0], corner[..., 1]]
+    windows = [
+        picture[:, top : top + height, left : left + width]
+        for picture, path in zip(pictures, corner.tolist(), strict=True)
+        for top, left in path
+    ]
+    return torch.stack(windows).unflatten(0, (count, time))
 
 
 def random_films(
@@ -94,27 +117,32 @@ def random_films(
         (count, time, colors, height, width), from 0 to 1.
     """
     paint = _Paint(count, colors, palette)
-    film = drift(_grounds(paint, height + SPEED * (time - 1), width + SPEED * (time - 1)), time).contiguous()
+    grounds = _grounds(paint, height + SPEED * (time - 1), width + SPEED * (time - 1))
+    # Those with the most shapes first: the films that have yet another one are the first few.
+    number, order = torch.randint(shapes + 1, (count,)).sort(descending=True)
+    film = drift(grounds[order], time)
     rows, columns, moments = torch.arange(height)[:, None], torch.arange(width), torch.arange(time)
-    number = torch.randint(shapes + 1, (count,))
     for shape in range(shapes):
-        shown = torch.nonzero(number > shape)[:, 0]
-        if not len(shown):
+        shown = int((number > shape).sum())
+        if not shown:
             break
-        center = torch.rand(2, len(shown), 1) * torch.tensor([height, width])[:, None, None]
-        center = center + torch.randn(2, len(shown), 1) * SPEED * moments
-        angle = math.pi * torch.rand(len(shown), 1) + 0.1 * torch.randn(len(shown), 1) * moments
-        down, right = rows - center[0, ..., None, None], columns - center[1, ..., None, None]
+        down, right = torch.rand(2, shown, 1) * torch.tensor([height, width])[:, None, None]
+        down, right = (start + torch.randn(shown, 1) * SPEED * moments for start in (down, right))
+        angle = math.pi * torch.rand(shown, 1) + 0.1 * torch.randn(shown, 1) * moments
+        cos, sin, down, right = (part[..., None, None] for part in (angle.cos(), angle.sin(), down, right))
         # Half lengths and half widths, small ones as often as large ones.
-        length = torch.empty(len(shown), 1, 1, 1).uniform_(math.log(2), math.log(0.4 * width)).exp()
-        breadth = torch.empty(len(shown), 1, 1, 1).uniform_(0, math.log(0.3 * width)).exp()
-        cos, sin = angle.cos()[..., None, None], angle.sin()[..., None, None]
-        along, across = (right * cos + down * sin) / length, (down * cos - right * sin) / breadth
-        is_round = torch.rand(len(shown), 1, 1, 1) < 0.5
-        inside = torch.where(is_round, along.square() + across.square(), torch.maximum(along.abs(), across.abs())) < 1
-        cover = torch.empty(len(shown), 1, 1, 1, 1).uniform_(0.5, 1) * inside[:, :, None]
-        film[shown] = torch.lerp(film[shown], paint.draw()[shown, None, :, None, None].expand_as(film[shown]), cover)
-    return film
+        length = torch.empty(shown, 1, 1, 1).uniform_(math.log(2), math.log(0.4 * width)).exp()
+        breadth = torch.empty(shown, 1, 1, 1).uniform_(0, math.log(0.3 * width)).exp()
+        # From its centre along it and across it, in half lengths and half widths; squared.
+        along = ((columns - right) * (cos / length) + (rows - down) * (sin / length)).square_()
+        across = ((rows - down) * (cos / breadth) - (columns - right) * (sin / breadth)).square_()
+        is_round = torch.rand(shown, 1, 1, 1) < 0.5
+        # In an ellipse their sum is below one, in a bar the larger of them.
+        inside = torch.maximum(along, across).add_(torch.minimum(along, across).mul_(is_round)) < 1
+        cover = torch.empty(shown, 1, 1, 1, 1).uniform_(0.5, 1) * inside[:, :, None]
+        color = paint.draw()[order[:shown], None, :, None, None]
+        film[:shown].lerp_(color.expand_as(film[:shown]), cover)
+    return film[order.argsort()]
 
 
 class _Paint:
@@ -144,8 +172,5 @@ def _grounds(paint: _Paint, height: int, width: int) -> Tensor:
         grid = torch.rand(count, colors, cells, cells) - 0.5
         grey = torch.rand(count, 1, 1, 1) < 0.5
         grid = torch.where(grey, grid[:, :1], grid)
-        soft = F.interpolate(grid, (height, width), mode="bilinear")
-        hard = F.interpolate(grid, (height, width), mode="nearest")
-        is_soft = torch.rand(count, 1, 1, 1) < 0.7
-        picture += strength * roughness**octave * torch.where(is_soft, soft, hard)
+        _spread(picture, strength * roughness**octave * grid, torch.rand(count, 1, 1, 1) < 0.7)
     return picture.clamp_(0, 1)

@@ -37,13 +37,21 @@ def _convolution(first: Tensor) -> Look:
     weight = torch.randn(clips * colors, colors, 3, 3).to(first.device)
 
     def look(frames: Tensor, _moments: slice) -> Tensor:
-        _, time, _, height, width = frames.shape
-        # All clips at once: the colours of each are a group of their own.
-        side_by_side = frames.transpose(0, 1).reshape(time, clips * colors, height, width).float() / 255 - 0.5
-        mixed = F.conv2d(F.pad(side_by_side, (1, 1, 1, 1), mode="replicate"), weight, groups=clips)
-        return _to_bytes(mixed.sigmoid()).view(time, clips, colors, height, width).transpose(0, 1)
+        time = frames.shape[1]
+        images = F.pad(frames.flatten(0, 1).float() / 255 - 0.5, (1, 1, 1, 1), mode="replicate")
+        return _to_bytes(_convolved(images.unflatten(0, (clips, time)), weight).sigmoid_())
 
     return look
+
+
+def _convolved(clips: Tensor, weight: Tensor) -> Tensor:
+    """Each clip, (time, colors, height, width), through its own of the weights, (clips * colors, colors, 3, 3)."""
+    if clips.device.type == "cpu":  # one after the other, twice as fast as side by side
+        each = zip(clips, weight.chunk(len(clips)), strict=True)
+        return torch.stack([F.conv2d(frames, own) for frames, own in each])
+    side_by_side = clips.transpose(0, 1).flatten(1, 2)  # the colours of each clip are a group of their own
+    mixed = F.conv2d(side_by_side, weight, groups=len(clips))
+    return mixed.unflatten(1, clips.shape[:1] + clips.shape[2:3]).transpose(0, 1)
 
 
 def color_jitter(frames: Tensor) -> Tensor:
@@ -136,7 +144,9 @@ def _background(first: Tensor, time: int, pictures: Tensor | None) -> Look:
     sides = torch.randint(8, (len(first),))
 
     def look(frames: Tensor, moments: slice) -> Tensor:
-        return torch.where(_eaten(frames[:, :, -1:] >= nearest, sides), film[:, moments], front(frames))
+        shown = front(frames)
+        # Bytes wrap around, so this is exact, in a tenth of the time of choosing.
+        return shown + _eaten(frames[:, :, -1:] >= nearest, sides) * (film[:, moments] - shown)
 
     return look
 
@@ -173,7 +183,7 @@ def _drifting(first: Tensor, time: int, pictures: Tensor | None) -> Tensor:
 
 
 def _to_bytes(values: Tensor) -> Tensor:
-    return (values * 255).round().to(torch.uint8)
+    return (values * 255).round_().to(torch.uint8)
 
 
 def draw_look(name: StrongAugmentation, first: Tensor, time: int, pictures: Tensor | None = None) -> Look:

@@ -1,12 +1,13 @@
-"""Pictures from a folder."""
+"""Pictures from a folder, and of chance."""
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
-from pad.pictures import load_pictures
+from pad.pictures import SPEED, drift, load_pictures, random_pictures
 
 
 def write(path, color, shape=(6, 9)) -> None:
@@ -50,3 +51,29 @@ def test_a_folder_without_pictures_and_a_broken_picture_are_named(tmp_path):
     (tmp_path / "broken.png").write_text("not at all")
     with pytest.raises(ValueError, match="broken.png is no picture"):
         load_pictures(tmp_path, 8, 8)
+
+
+def test_random_pictures_are_sums_of_grids_scaled_softly_or_with_hard_edges():
+    torch.manual_seed(0)
+    found = random_pictures(6, 3, 41, 30)
+    torch.manual_seed(0)
+    expected = torch.rand(6, 3, 1, 1).expand(6, 3, 41, 30)
+    for cells in (3, 6, 12, 24):
+        grid = torch.rand(6, 3, cells, cells) - 0.5
+        strength, kind = torch.rand(2, 6, 1, 1, 1)
+        soft, hard = (F.interpolate(grid, (41, 30), mode=mode) for mode in ("bilinear", "nearest"))
+        expected = expected + strength * torch.where(kind < 0.5, soft, hard)
+    assert (found - expected.clamp(0, 1)).abs().max() < 1e-6
+
+
+def test_a_drifting_picture_moves_by_the_same_pixels_at_every_moment():
+    torch.manual_seed(0)
+    margin = SPEED * 3
+    places = torch.arange((20 + margin) * (30 + margin)).view(1, 1, 20 + margin, 30 + margin).expand(40, 1, -1, -1)
+    corners = drift(places, 4)[:, :, 0, 0, 0]
+    down, right = corners // (30 + margin), corners % (30 + margin)
+    for path in (down, right):
+        step = path.diff(dim=1)
+        assert (step == step[:, :1]).all()
+        assert set(step[:, 0].tolist()) == set(range(-SPEED, SPEED + 1))
+    assert drift(places, 4).shape == (40, 4, 1, 20, 30)

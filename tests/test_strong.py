@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pad.pictures import random_films
 from pad.strong import StrongAugmentations, color_jitter, random_background, random_convolution, random_overlay
@@ -25,6 +26,19 @@ def test_strong_augmentations_change_every_clip_in_its_own_way(clips, augment):
 def test_a_random_convolution_is_the_same_for_all_frames_of_a_clip(clips):
     changed = random_convolution(clips)
     assert all(changed[:, time].equal(changed[:, 0]) for time in range(4))
+
+
+def test_a_random_convolution_is_that_of_each_frame_by_itself(clips):
+    clips = torch.cat([clips, clips.flip(3)], dim=1)
+    torch.manual_seed(3)
+    weights = torch.randn(len(clips), 3, 3, 3, 3)
+    torch.manual_seed(3)
+    changed = random_convolution(clips)
+    for clip, weight, found in zip(clips, weights, changed, strict=True):
+        for frame, shown in zip(clip, found, strict=True):
+            padded = F.pad(frame[None].float() / 255 - 0.5, (1, 1, 1, 1), mode="replicate")
+            expected = 255 * F.conv2d(padded, weight).sigmoid()[0]
+            assert (shown - expected).abs().max() < 0.51  # rounded
 
 
 def test_a_random_convolution_keeps_flat_areas_flat():
