@@ -41,6 +41,9 @@ class Windows:
 
     def cut(self, images: Tensor) -> Tensor:
         """The windows themselves: (window, channels, size, size) of images (batch, channels, height, width)."""
+        if images.device.type == "cpu":  # one after the other: whole rows are copied, in a fifth of the time
+            places = zip(self.image.tolist(), self.top.tolist(), self.left.tolist(), strict=True)
+            return torch.cat([images[i : i + 1, :, y : y + self.size, x : x + self.size] for i, y, x in places])
         windows = images.unfold(2, self.size, 1).unfold(3, self.size, 1)
         image, top, left = (index.to(images.device) for index in (self.image, self.top, self.left))
         return windows[image, :, top, left]
