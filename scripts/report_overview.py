@@ -9,12 +9,17 @@ from results_folder import FROZEN, ResultsFolder
 
 
 def make_overview(folder: ResultsFolder) -> str:
-    """Markdown: a table for each adapting policy and one for each lifelong run, below the commands that made them."""
-    tables = [_table(make_rows(folder.cells), policy) for policy in _policies(folder)]
-    courses = [_life(course) for course in make_courses(folder.cells)]
+    """Markdown: all its tables, below the commands that made them."""
     commands = ", ".join(f"`{command}`" for command in _measured(folder, "command"))
     hardware = "; ".join(_measured(folder, "hardware"))
-    return "\n\n".join([f"{commands} ({hardware})", *filter(None, tables), *courses])
+    return f"{commands} ({hardware})\n\n{make_tables(folder)}"
+
+
+def make_tables(folder: ResultsFolder) -> str:
+    """Markdown: a table for each adapting policy and one for each lifelong run."""
+    tables = [_table(make_rows(folder.cells), policy) for policy in _policies(folder)]
+    courses = [_life(course) for course in make_courses(folder.cells)]
+    return "\n\n".join([*filter(None, tables), *courses])
 
 
 def _policies(folder: ResultsFolder) -> list[str]:

@@ -3,12 +3,12 @@
     python scripts/results.py pad/zoo/*/evaluation.json results/*.json results/benchmark/*
     python scripts/results.py --check pad/zoo/*/evaluation.json results/*.json results/benchmark/*
 
-Evaluations (scripts/eval.py --adapt --output) go to README.md and docs/results.md, how those agents that ship were
-trained to docs/training.md, screenings (scripts/screen.py) to docs/adaptation.md, measurements (scripts/bench.py) to
-docs/speed.md, folders of benchmarks (scripts/benchmark.py) to docs/benchmark.md and, where they are on published
-data, README.md and docs/results.md; what scripts/latency.py, soak.py and sb3_example.py measured to docs/deploy.md. A
-table replaces what stands between the markers of a document, so that no number in it is typed by hand. --check changes
-nothing and fails where one says something else.
+Evaluations (scripts/eval.py --adapt --output) go to docs/results.md, their means to README.md too, how those agents
+that ship were trained to docs/training.md, screenings (scripts/screen.py) to docs/adaptation.md, measurements
+(scripts/bench.py) to docs/speed.md, folders of benchmarks (scripts/benchmark.py) to docs/benchmark.md and, where they
+are on published data, README.md and docs/results.md; what scripts/latency.py, soak.py and sb3_example.py measured to
+docs/deploy.md. A table replaces what stands between the markers of a document, so that no number in it is typed by
+hand. --check changes nothing and fails where one says something else.
 """
 
 import json
@@ -22,7 +22,7 @@ from families import by_family
 from gains import format_gains, format_learning
 from latency import Block, LatencyConfig, format_blocks
 from published import PUBLISHED, SHIFTS, TASKS, published
-from report_overview import make_overview
+from report_overview import make_overview, make_tables
 from report_rows import make_rows, name_agents
 from results_folder import ResultsFolder, read_results
 from screen import format_screening
@@ -51,11 +51,11 @@ def main() -> None:
     folders, records = [p for p in paths if p.is_dir()], [read_record(p) for p in paths if not p.is_dir()]
     if folders:
         results = [read_results(folder) for folder in folders]
-        overviews, comparable = list(map(make_overview, results)), list(map(comparable_cells, results))
-        put(Path("docs/benchmark.md"), "\n\n".join(overviews), "--check" in arguments)
+        comparable = list(map(comparable_cells, results))
+        put(Path("docs/benchmark.md"), "\n\n".join(map(make_overview, results)), "--check" in arguments)
         if any(comparable):
-            overview = "\n\n".join(text for text, cells in zip(overviews, comparable, strict=True) if cells)
-            put(Path("README.md"), overview, "--check" in arguments, START_PUBLISHED)
+            shown = [make_tables(folder) for folder, cells in zip(results, comparable, strict=True) if cells]
+            put(Path("README.md"), "\n\n".join(shown), "--check" in arguments, START_PUBLISHED)
             table = compare_with_published({key: cell for cells in comparable for key, cell in cells.items()})
             put(Path("docs/results.md"), table, "--check" in arguments, START_PUBLISHED)
     deployed = [
@@ -73,11 +73,11 @@ def main() -> None:
             raise cli.BadInput(
                 "none of these evaluations is of the default setting: name pad/zoo/*/evaluation.json too"
             )
-        put(Path("README.md"), make_summary(default), "--check" in arguments)
         families = by_family(default, lambda record: record["settings"]["checkpoint"])
         gains = [format_gains(records, name) for name, records in families.items()]
-        tables = (compare_with_published(evaluated_cells(default)), *gains, format_learning(default),
-                  make_table(evaluations))  # fmt: skip
+        put(Path("README.md"), "\n\n".join(gains), "--check" in arguments)
+        tables = (compare_with_published(evaluated_cells(default)), *gains, make_summary(default),
+                  format_learning(default), make_table(evaluations))  # fmt: skip
         put(Path("docs/results.md"), "\n\n".join(tables), "--check" in arguments)
     agents = [path.parent for path in paths if path.is_file() and path.resolve().parent.parent == ZOO.resolve()]
     if agents:
