@@ -162,10 +162,11 @@ def _eaten(hidden: Tensor, sides: Tensor) -> Tensor:
 
 def _palette(front: Tensor, layers: Tensor, colors: int = 64) -> Tensor:
     """Colours of things in the first frame of each clip, from 0 to 1: (clips, colors, channels)."""
-    pixels, things = front[:, 0].flatten(2).transpose(1, 2), layers[:, 0].flatten(1) == 0
+    front, layers = front[:, 0].cpu(), layers[:, 0].cpu()  # what is drawn is the same on every device
+    pixels, things = front.flatten(2).transpose(1, 2), layers.flatten(1) == 0
     # Where nothing is to be seen any pixel will do.
     drawn = torch.multinomial(things.float() + 1e-6, colors, replacement=True)
-    return pixels.gather(1, drawn[..., None].expand(-1, -1, pixels.shape[2])).float().cpu() / 255
+    return pixels.gather(1, drawn[..., None].expand(-1, -1, pixels.shape[2])).float() / 255
 
 
 def _drifting(first: Tensor, time: int, pictures: Tensor | None) -> Tensor:

@@ -12,6 +12,8 @@ from conftest import make_agent
 from pad import recorded
 from pad.deployment import ADAPTATIONS, NO_GUARDS, AdaptationConfig, AdaptivePolicy, FrozenPolicy
 from pad.sac import SAC, SACConfig
+from pad.strong import random_background, random_convolution, random_overlay
+from pad.windows import Windows
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
 UNGUARDED = dataclasses.replace(ADAPTATIONS["default"], guards=NO_GUARDS, memory=4)
@@ -163,3 +165,21 @@ def test_a_learner_restored_on_cuda_goes_on(on_cuda):
     torch.cuda.manual_seed(1)
     for one, metrics in zip(expected, [other.update(on_cuda, True) for _ in range(8)], strict=True):
         np.testing.assert_allclose(list(one.values()), list(metrics.values()), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("augment", [random_convolution, random_overlay, random_background])
+def test_a_strong_augmentation_is_the_same_on_both_devices(augment):
+    layers = torch.arange(3, dtype=torch.uint8).repeat_interleave(8)[:, None].expand(6, 4, 1, 24, 24)
+    clips = torch.randint(256, (6, 4, 3, 24, 24), dtype=torch.uint8)
+    clips = torch.cat([clips, layers], dim=2) if augment is random_background else clips
+    changed = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        changed.append(augment(clips.to(device)).cpu().int())
+    assert (changed[0] - changed[1]).abs().max() <= 2  # rounded, some of them twice
+
+
+def test_windows_are_the_same_on_both_devices():
+    images = torch.randint(256, (4, 9, 24, 24), dtype=torch.uint8)
+    windows = Windows(torch.tensor([0, 3, 3, 1]), torch.tensor([0, 4, 2, 1]), torch.tensor([3, 0, 4, 1]), 20)
+    assert windows.cut(images.cuda()).cpu().equal(windows.cut(images))
