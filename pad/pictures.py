@@ -85,13 +85,18 @@ def _scaling(side: int, cells: int, is_soft: Tensor) -> Tensor:
     return torch.where(is_soft, soft, hard)
 
 
+def drift_margin(time: int) -> int:
+    """Pixels by which a picture must be higher and wider than its window, to drift for so many frames."""
+    return SPEED * (time - 1)
+
+
 def drift(pictures: Tensor, time: int) -> Tensor:
     """Windows of pictures that move steadily, each in a random direction: (pictures, time, colors, height, width).
 
     Args:
-        pictures: (pictures, colors, height + margin, width + margin), where the margin is SPEED * (time - 1).
+        pictures: (pictures, colors, height + margin, width + margin), where the margin is that of `drift_margin`.
     """
-    count, margin = len(pictures), SPEED * (time - 1)
+    count, margin = len(pictures), drift_margin(time)
     velocity = torch.randint(-SPEED, SPEED + 1, (count, 1, 2))
     corner = torch.where(velocity < 0, margin, 0) + velocity * torch.arange(time)[:, None]
     height, width = (side - margin for side in pictures.shape[2:])
@@ -117,7 +122,7 @@ def random_films(
         (count, time, colors, height, width), from 0 to 1.
     """
     paint = _Paint(count, colors, palette)
-    grounds = _grounds(paint, height + SPEED * (time - 1), width + SPEED * (time - 1))
+    grounds = _grounds(paint, height + drift_margin(time), width + drift_margin(time))
     # Those with the most shapes first: the films that have yet another one are the first few.
     number, order = torch.randint(shapes + 1, (count,)).sort(descending=True)
     film = drift(grounds[order], time)

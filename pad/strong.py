@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pad.pictures import SPEED, drift, random_films, random_pictures
+from pad.pictures import drift, drift_margin, random_films, random_pictures
 from pad.types import Images
 
 StrongAugmentation = Literal["random_convolution", "random_overlay", "color_jitter", "random_background"]
@@ -172,7 +172,7 @@ def _palette(front: Tensor, layers: Tensor, colors: int = 64) -> Tensor:
 def _drifting(first: Tensor, time: int, pictures: Tensor | None) -> Tensor:
     """A moving picture for each clip, from 0 to 1, of the clips' shape (clips, time, colors, height, width)."""
     clips, _, colors, height, width = first.shape
-    margin = SPEED * (time - 1)
+    margin = drift_margin(time)
     if pictures is not None and pictures.shape[1] != colors:
         raise ValueError(f"pictures to overlay have {pictures.shape[1]} colours, the frames {colors}")
     if pictures is None:
