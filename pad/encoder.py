@@ -83,10 +83,11 @@ class Encoder(nn.Module):
         return x
 
     def _fold_color(self, first: nn.Conv2d) -> tuple[Tensor, Tensor]:
-        frames = first.weight.unflatten(1, (-1, len(self.color_offset)))
-        weight = torch.einsum("ofchw,cd->ofdhw", frames, self.color_matrix).flatten(1, 2)
         assert first.bias is not None
-        return weight, first.bias + torch.einsum("ofchw,c->o", frames, self.color_offset)
+        # In the order in which the weights lie in memory, colours last: (filters, rows, columns, frames, colours).
+        colors = first.weight.permute(0, 2, 3, 1).unflatten(-1, (-1, len(self.color_offset)))
+        weight = (colors @ self.color_matrix).flatten(-2).permute(0, 3, 1, 2)
+        return weight, first.bias + colors.sum((1, 2, 3)) @ self.color_offset
 
 
 class Branch(nn.Sequential):
