@@ -177,16 +177,19 @@ class Gate:
         self._loss.reset()
         self._distance.reset()
 
-    def is_open(self, loss: float | None, channels: np.ndarray | None = None) -> bool:
+    def is_open(self, loss: float | None, channels: np.ndarray | None = None, decision: int | None = None) -> bool:
         """Whether to learn, given the newest transition's loss and its features, where they count.
 
         What is no number keeps it shut and leaves no trace.
+
+        Args:
+            decision: its number in the episode, from 0. Default: one after the other, as the gate is asked.
         """
         distance = 0.0 if self._features is None or channels is None else self._features.distance(channels)
         loss = 0.0 if loss is None or not self.needs_loss else loss
         if not math.isfinite(loss) or not math.isfinite(distance):
             return False
-        phase = bisect_right(PHASES, self._loss.count) - 1
+        phase = bisect_right(PHASES, self._loss.count if decision is None else decision) - 1
         running_loss, running_distance = self._loss.add(loss), self._distance.add(distance)
         confused = not self.needs_loss or running_loss > self._usual_loss[phase]
         return confused and (self._features is None or running_distance > self._usual_distance[phase])

@@ -333,3 +333,32 @@ def test_what_is_over_the_budget_is_counted(agent, transition):
     updates = [policy.observe(*transition)["updates"] for _ in range(4)]
     assert updates == [1, 0, 0, 0]
     assert policy.counts["no_time"] == 3
+
+
+@pytest.mark.parametrize("inside", ["submit", "snapshot", "reset"])
+def test_a_signal_whose_handler_saves_while_the_policy_is_called_is_an_error_and_no_deadlock(
+    background, transition, monkeypatch, tmp_path, inside
+):
+    background.observe(*transition)
+    background._background.drain()
+    told = []
+
+    def handler(*arguments):
+        with pytest.raises(RuntimeError, match="set a flag there"):
+            background.save(tmp_path / "state")
+        told.append(True)
+        return plain(*arguments)
+
+    if inside == "submit":
+        shared = background._background._shared
+        plain = shared.so_far
+        monkeypatch.setattr(shared, "so_far", handler)
+        background.observe(*transition)
+    else:
+        name = {"snapshot": "state_dict", "reset": "reset"}[inside]
+        plain = getattr(background._learner, name)
+        monkeypatch.setattr(background._learner, name, handler)
+        getattr(background, inside)()
+    monkeypatch.undo()
+    assert told
+    background.save(tmp_path / "state")

@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import safetensors.torch
@@ -18,7 +19,8 @@ import torch
 from conftest import SMALL, make_agent
 from saver import make_policy, numbers
 
-from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, state
+from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, Camera, state
+from pad.deployment.torch_policy import TorchPolicy
 from pad.encoder import EncoderConfig
 
 ROOT = Path(__file__).parents[1]
@@ -347,3 +349,63 @@ def test_a_loaded_state_keeps_to_the_settings_of_who_loads_it(agent, transition,
 def test_a_snapshot_that_is_none_is_refused(agent):
     with pytest.raises(ValueError, match="no state of a policy: it lacks averaged, given_up"):
         AdaptivePolicy(agent, CONFIG).restore({})
+
+
+class Tied(torch.nn.Module):
+    """One layer under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 4, 3, 2)
+        self.again = self.first
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.again(pictures))
+
+
+def test_what_a_layer_under_two_names_has_learned_comes_back_after_a_restart(path):
+    camera, head = Camera((3, 16, 20)), torch.nn.Linear(4 * 7 * 9, 2)
+    act = lambda features, _: torch.tanh(head(features.flatten(1)))[0].detach().numpy()  # noqa: E731
+    policy = TorchPolicy(Tied(), act, camera, gym.spaces.Box(-1, 1, (2,)))
+    config = dataclasses.replace(CONFIG, moves="convolutions")
+    first, second = AdaptivePolicy(policy, config), AdaptivePolicy(policy, config)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        obs, next_obs = rng.integers(256, size=(2, 3, 16, 20), dtype=np.uint8)
+        first.observe(obs, np.zeros(2, np.float32), next_obs)
+    first.save(path)
+    second.load(path)
+    assert same(first.snapshot(), second.snapshot())
+
+
+def test_a_state_of_a_pytorch_whose_optimizer_had_fewer_settings_is_taken(agent, transition):
+    policy = learned(agent, transition)
+    snapshot = policy.snapshot()
+    for group in snapshot["optimizer"]["param_groups"]:
+        del group["decoupled_weight_decay"], group["foreach"]
+    other = AdaptivePolicy(agent, CONFIG)
+    other.restore(snapshot)
+    assert same(other.snapshot(), policy.snapshot())
+    for each in (policy, other):
+        each._learner._generator.manual_seed(1)
+        each._learner._memory.clear()
+        each.observe(*transition)
+    assert same(other.snapshot(), policy.snapshot())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda o: o["state"][0].update(exp_avg=torch.zeros(7)), r"exp_avg of shape \(7,\) for parameter 0"),
+        (lambda o: o["state"].update({9: o["state"].pop(0)}), "moves parameter 9, there are 2"),
+        (lambda o: o["param_groups"][0].update(params=[0]), "does not move 2 parameters"),
+        (lambda o: o["param_groups"][0].pop("betas"), "another optimizer than adam: sgd"),
+    ],
+)
+def test_a_state_whose_optimizer_does_not_fit_is_refused(agent, transition, spoil, message):
+    policy = learned(agent, transition)
+    before, snapshot = policy.snapshot(), policy.snapshot()
+    spoil(snapshot["optimizer"])
+    with pytest.raises(ValueError, match=message):
+        policy.restore(snapshot)
+    assert same(policy.snapshot(), before)

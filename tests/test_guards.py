@@ -83,6 +83,36 @@ class TestFrames:
         faults = [guard.fault(rng.integers(256, size=(9, 24, 24)).astype(np.uint8)) for _ in range(PATIENCE + 1)]
         assert faults == ["sudden"] * PATIENCE + [None]
 
+    def test_single_frames_of_noise_are_told_again_after_noise_that_was_taken_for_a_scene(self):
+        guard, rng = FrameGuard([CAMERA]), np.random.default_rng(0)
+
+        def noise():
+            return rng.integers(256, size=(9, 24, 24)).astype(np.uint8)
+
+        stream(guard)
+        for _ in range(PATIENCE + 2):
+            guard.fault(noise())
+        caught = []
+        for step in range(400):
+            glitch = step % 25 == 24
+            fault = guard.fault(noise() if glitch else scene((0, 1, 2, 1)[step % 4]))
+            if glitch:
+                caught.append(fault)
+        assert caught[2:] == ["sudden"] * 14
+
+    def test_a_scene_in_which_every_frame_differs_is_soon_taken_for_what_it_is(self):
+        guard, rng = FrameGuard([CAMERA]), np.random.default_rng(0)
+        stream(guard, 40)
+        faults = [guard.fault(rng.integers(256, size=(9, 24, 24)).astype(np.uint8)) for _ in range(40)]
+        assert faults[PATIENCE:] == [None] * (40 - PATIENCE)
+
+    def test_an_observation_that_is_not_the_newest_leaves_no_trace(self):
+        guard = FrameGuard([CAMERA])
+        stream(guard)
+        assert guard.fault(scene(0, seed=7), remember=False) is None
+        assert guard.fault(np.zeros((9, 24, 24), np.uint8), remember=False) == "constant"
+        assert guard.fault(scene(1)) is None
+
     def test_the_first_frame_of_an_episode_may_look_like_anything(self):
         guard = FrameGuard([CAMERA])
         stream(guard)
@@ -171,7 +201,7 @@ class Scripted:
     def reset(self) -> None:
         pass
 
-    def is_open(self, loss, channels=None) -> bool:
+    def is_open(self, loss, channels=None, decision=None) -> bool:
         self.shown.append(channels)
         return self.states.pop(0)
 
@@ -310,7 +340,7 @@ def test_decisions_at_which_the_gate_is_shut_do_not_use_up_what_a_policy_is_eage
     class Shut:
         needs_loss = False
 
-        def is_open(self, loss, channels):
+        def is_open(self, loss, channels, decision):
             return next(opened)
 
     learner._gate, learner._judged = Shut(), lambda seen: None
@@ -437,7 +467,7 @@ def test_what_has_become_worse_than_the_trained_weights_is_given_up(agent):
     learner = policy._learner
     first, *others = transitions(40)
     policy.observe(*first)
-    learner._under = lambda *_: (1e-3, np.zeros(2))  # the trained weights would infer better
+    learner._loss_under = lambda *_: 1e-3  # the trained weights would infer better
     learner._learn = lambda: {"updates": 0}
     for transition in others:
         policy.observe(*transition)
@@ -622,3 +652,59 @@ def test_behind_a_shut_gate_of_features_not_even_the_loss_is_computed(agent, mon
     monkeypatch.setattr(model, "loss_between", lambda *_: pytest.fail("computed"))
     for transition in transitions(4):
         assert policy.observe(*transition) == {"updates": 0, "guards/gate": 1}
+
+
+def test_a_loop_that_observes_late_acts_on_the_newest_frame_when_one_is_lost(agent):
+    policy, frozen = AdaptivePolicy(agent, guarded(frames=True)), FrozenPolicy(agent)
+    policy._learner.given_up = policy._told = True
+    for late in (3, 12):
+        policy.reset()
+        stream = [scene(step) for step in range(late + 1)]
+        for obs in stream:
+            policy.act(obs)
+        policy.observe(stream[0], np.zeros(2, np.float32), stream[-1])
+        assert (policy.act(None) == frozen.act(stream[-1])).all(), late
+        policy.observe(stream[0], np.zeros(2, np.float32), stream[-1])
+        assert (policy.act(None) == frozen.act(stream[-1])).all(), late
+
+
+def test_the_frame_acted_on_is_the_last_valid_one_although_it_was_shown_before(agent):
+    policy, frozen = AdaptivePolicy(agent, guarded(frames=True)), FrozenPolicy(agent)
+    for obs in (scene(0), scene(1), scene(0)):
+        policy.act(obs)
+    assert (policy.act(None) == frozen.act(scene(0))).all()
+
+
+def test_a_camera_that_stands_still_is_counted_in_a_row(agent):
+    policy = AdaptivePolicy(agent, guarded(frames=True))
+    action = np.zeros(2, np.float32)
+    policy.observe(scene(), action, scene(1))
+    for count in range(3):
+        assert policy.report()["stuck_decisions"] == count
+        policy.observe(scene(1), action, scene(1))
+    policy.observe(scene(1), action, scene(2))
+    assert policy.report()["stuck_decisions"] == 0
+
+
+def test_the_gate_knows_the_decision_in_the_episode_though_nothing_was_learned_from_some(calibrated):
+    policy, numbers = AdaptivePolicy(calibrated, guarded(frames=True, gate_features=1.0)), []
+    policy._learner._gate.is_open = lambda loss, channels, decision: numbers.append(decision) or True
+    action = np.zeros(2, np.float32)
+    for _ in range(2):
+        policy.observe(scene(0), action, scene(1))
+        policy.observe(scene(1), action, scene(1))  # stuck
+        policy.observe(scene(1), action, np.zeros((9, 24, 24), np.uint8))
+        policy.observe(scene(1), action, scene(2))
+        policy.reset()
+    assert numbers == [0, 3, 0, 3]
+
+
+def test_a_gate_at_home_compares_the_loss_of_the_trained_weights(calibrated):
+    policy = AdaptivePolicy(calibrated, guarded(gate=1.0, home=True, gate_features=None))
+    shown, trained = [], as_model(calibrated)
+    gate = policy._learner._gate
+    gate.is_open = lambda loss, channels, decision: shown.append(loss) or True
+    for step, transition in enumerate(transitions(6)):
+        policy.observe(*transition)
+        assert shown[-1] == pytest.approx(trained.measure(trained.transition(*transition)), rel=1e-5), step
+    assert policy.report()["drift"] > 0

@@ -564,3 +564,44 @@ def test_an_observation_of_any_mapping_is_judged_once():
     policy.act(black)
     policy.observe(black, np.zeros(2, np.float32), other)
     assert policy.counts["frames_constant"] == 1
+
+
+def test_a_head_that_works_in_place_does_not_change_what_guards_judge_by():
+    def losses(inplace: bool) -> list[float]:
+        torch.manual_seed(0)
+        encoder, head = nn.Conv2d(3, 4, 3, 2), nn.Linear(4 * 7 * 9, 2)
+        act = nn.Sequential(nn.ReLU(inplace=inplace), nn.Flatten(), head, nn.Tanh())
+        policy = TorchPolicy(encoder, lambda f, _: act(f)[0].numpy(), CAMERAS["CHW_uint8"], BOX)
+        adapting = AdaptivePolicy(policy, dataclasses.replace(COLOR, guards=GuardConfig(gate_features=None, gate=None)))
+        found, add = [], adapting._learner._trial.add
+        adapting._learner._trial.add = lambda *measured: found.append(measured[:2]) or add(*measured)
+        obs = picture(policy.cameras[0], 0)
+        for step in range(6):
+            action = adapting.act(obs)
+            next_obs = np.clip(obs.astype(int) + step % 3 - 1, 0, 255).astype(np.uint8)
+            adapting.observe(obs, action, next_obs)
+            obs = next_obs
+        return found
+
+    assert len(losses(False)) > 2
+    assert losses(True) == losses(False)
+
+
+def test_entries_that_are_tensors_and_filled_again_are_read_again():
+    policy, _ = make_dictionary()
+    adapting, obs = AdaptivePolicy(policy, COLOR), dictionary(0)
+    obs["joints"] = torch.zeros(3)
+    first = adapting.act(obs)
+    obs["joints"].fill_(1.0)
+    assert (adapting.act(obs) != first).any()
+
+
+def test_a_camera_that_is_black_at_first_must_still_be_in_the_declared_units():
+    policy, _ = make(CAMERAS["CHW_float"])
+    adapting = AdaptivePolicy(policy, dataclasses.replace(COLOR, guards=GuardConfig(gate_features=None)))
+    black = np.zeros((3, 16, 20), np.float32)
+    adapting.act(black)
+    adapting.observe(black, np.array((0.5, 3.0), np.float32), black)
+    with pytest.raises(ValueError, match="declared are 0 .black. to 1 .white."):
+        adapting.act(255 * picture(CAMERAS["CHW_float"], 0))
+    assert np.isfinite(adapting.act(picture(CAMERAS["CHW_float"], 0))).all()

@@ -34,6 +34,8 @@ class Background:
         self._thread = threading.Thread(target=_work, args=(self._shared,), name="pad-adaptation", daemon=True)
         self._thread.start()
         _threads[self._thread] = self._shared.stop
+        self._inside: set[int] = set()
+        """Threads of the control loop that hold locks."""
         # The thread knows nothing of this object, and ends with it.
         self._finalizer = weakref.finalize(self, self._shared.stop)
 
@@ -57,7 +59,7 @@ class Background:
             raise RuntimeError("adaptation in the background failed") from shared.error
         if not self._thread.is_alive():
             return {"updates": 0}
-        with shared.lock:
+        with self._entered(), shared.lock:
             if len(shared.waiting) == PENDING:
                 shared.waiting.popleft()
                 shared.dropped += 1
@@ -87,16 +89,36 @@ class Background:
     @contextmanager
     def _paused(self) -> Iterator[None]:
         """After the step that the learner is in, and before the next."""
-        self._shared.go.clear()  # locks are not fair: the thread could take this one again and again
+        with self._entered():
+            self._shared.go.clear()  # locks are not fair: the thread could take this one again and again
+            try:
+                with self._shared.learning:
+                    try:
+                        yield
+                    finally:
+                        if event := self._shared.so_far():
+                            event.synchronize()  # what was asked of the device here is done before learning goes on
+            finally:
+                self._shared.go.set()
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        """Inside, this thread holds locks; a signal's handler that runs in between would wait for them for ever.
+
+        Raises:
+            RuntimeError: when the thread is inside already.
+        """
+        thread = threading.get_ident()
+        if thread in self._inside:
+            raise RuntimeError(
+                "the policy was called while this thread was inside another of its calls, as by the handler of a "
+                "signal: set a flag there, and save from the loop"
+            )
+        self._inside.add(thread)
         try:
-            with self._shared.learning:
-                try:
-                    yield
-                finally:
-                    if event := self._shared.so_far():
-                        event.synchronize()  # what was asked of the device here is done before learning goes on
+            yield
         finally:
-            self._shared.go.set()
+            self._inside.discard(thread)
 
     def drain(self, timeout: float = 60.0) -> None:
         """Wait until nothing waits to be learned from.

@@ -59,10 +59,36 @@ class GradientStep:
                 if isinstance(value, Tensor):
                     value.zero_()  # in place: a recording goes on with them
 
+    def check_state(self, state: dict[str, Any]) -> None:
+        """Whether `load_state_dict` takes a state; changes nothing.
+
+        Raises:
+            ValueError: when it is of another kind of optimizer, or of other parameters.
+        """
+        groups, wanted = state["param_groups"], len(self._parameters)
+        kinds = {"adam" if "betas" in group else "sgd" for group in groups}
+        if kinds != {self._config.optimizer}:
+            raise ValueError(f"the state is of another optimizer than {self._config.optimizer}: {', '.join(kinds)}")
+        if [len(group["params"]) for group in groups] != [wanted]:
+            raise ValueError(f"the state's optimizer does not move {wanted} parameters: {groups}")
+        for index, slots in state["state"].items():
+            if not 0 <= index < wanted:
+                raise ValueError(f"the state's optimizer moves parameter {index}, there are {wanted}")
+            shape = self._parameters[index].shape
+            for name, value in slots.items():
+                if isinstance(value, Tensor) and value.dim() and value.shape != shape:
+                    raise ValueError(
+                        f"the state's optimizer has {name} of shape {tuple(value.shape)} for parameter {index}, "
+                        f"which has {tuple(shape)}"
+                    )
+
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with an optimizer's state, at this setting's learning rate."""
-        load_optimizer(self.optimizer, deepcopy(state))
+        saved, own = deepcopy(state), self.optimizer.state_dict()["param_groups"]
+        # Each PyTorch has settings of its own: those that an older file lacks are as this one begins.
+        groups = [{**present, **group} for present, group in zip(own, saved["param_groups"], strict=True)]
+        load_optimizer(self.optimizer, {**saved, "param_groups": groups})
         for group in self.optimizer.param_groups:
             group["lr"] = self._config.learning_rate
         for parameter, slots in self.optimizer.state.items():

@@ -22,6 +22,9 @@ SUDDEN_FACTOR = 4.0
 PATIENCE = 5
 """Frames in a row that may be found sudden; then the scene is taken to be what it looks like."""
 RECENT = 32
+GLITCHES = 4
+"""Of the recent differences so many, the largest, say nothing about how fast scenes change: two glitches, there and
+back."""
 TRIAL_PATIENCE = 8
 """Lengths of a trial after which weights that were never accepted are given up."""
 
@@ -44,10 +47,14 @@ class FrameGuard:
         self._valid: list[np.ndarray] | None = None
         self._doubted: list[np.ndarray] | None = None
         self._differences: deque[float] = deque(maxlen=RECENT)
-        self._doubts = 0
+        self._steps: list[float] = []
 
-    def fault(self, obs: Observation) -> str | None:
-        """Why not to use an observation, the next one in the stream; None when it is valid."""
+    def fault(self, obs: Observation, remember: bool = True) -> str | None:
+        """Why not to use an observation, the next one in the stream; None when it is valid.
+
+        Args:
+            remember: False for one that is not the newest: it is judged by itself, and leaves no trace.
+        """
         frames = []
         for camera in self._cameras:
             try:
@@ -57,26 +64,31 @@ class FrameGuard:
             if fault := camera.fault(pixels) or _blind(pixels, camera):
                 return fault
             frames.append(_newest(pixels, camera))
-        return "sudden" if self._is_sudden(frames) else None
+        return "sudden" if remember and self._is_sudden(frames) else None
 
     def _is_sudden(self, frames: list[np.ndarray]) -> bool:
         if self._valid is None:
             self._valid = frames
             return False
-        difference = _difference(frames, self._valid)
-        limit = max(SUDDEN, SUDDEN_FACTOR * max(self._differences, default=0.0))
+        difference, limit = _difference(frames, self._valid), self._limit()
         if difference <= limit:
             self._differences.append(difference)
         else:
-            step = math.inf if self._doubted is None else _difference(frames, self._doubted)
-            if step > limit and self._doubts < PATIENCE:
-                self._doubted, self._doubts = frames, self._doubts + 1
+            if self._doubted is not None:
+                self._steps.append(_difference(frames, self._doubted))
+            settled = bool(self._steps) and self._steps[-1] <= limit
+            if not settled and len(self._steps) < PATIENCE:
+                self._doubted = frames
                 return True
             # A new scene: it says nothing about how fast scenes change, unless they always change so fast.
-            if step > limit and math.isfinite(step):
-                self._differences.append(step)
-        self._valid, self._doubted, self._doubts = frames, None, 0
+            if not settled:
+                self._differences.extend(self._steps)
+        self._valid, self._doubted, self._steps = frames, None, []
         return False
+
+    def _limit(self) -> float:
+        largest = sorted(self._differences)[-1 - GLITCHES :]
+        return max(SUDDEN, SUDDEN_FACTOR * min(largest, default=0.0))
 
 
 def _blind(pixels: np.ndarray, camera: Camera) -> str | None:

@@ -179,7 +179,7 @@ class Learner:
         if self._gate is None and self._trial is None and self.config.guards.explosion is None:
             return self._learn()
         gate, after = self._gate, self.features.of(transition.next_obs, self.weights)
-        if gate is not None and not gate.needs_loss and not gate.is_open(None, self._judged(transition.next_obs)):
+        if gate is not None and not gate.needs_loss and not self._is_open(None, transition):
             self._shut()
             return {"updates": 0}
         if not self._needs_loss():
@@ -189,7 +189,7 @@ class Learner:
         if not math.isfinite(loss):
             self._fail("not_finite")
             return measured
-        if gate is not None and gate.needs_loss and not gate.is_open(loss, self._judged(transition.next_obs)):
+        if gate is not None and gate.needs_loss and not self._is_open(self._judged_loss(loss, transition), transition):
             self._shut()
             return measured
         if self._is_worse_than_trained(transition, loss):
@@ -207,8 +207,17 @@ class Learner:
         moved = self.config.guards.explosion is not None and self.weights is not self.trained
         return moved and self._decisions % CHECK_EVERY == 0
 
+    def _is_open(self, loss: float | None, transition: Transition) -> bool:
+        assert self._gate is not None
+        return self._gate.is_open(loss, self._judged(transition.next_obs), transition.decision)
+
+    def _judged_loss(self, loss: float, transition: Transition) -> float:
+        """What the gate compares with training, given the loss under the weights in use."""
+        at_home = self.config.guards.home and self.weights is not self.trained
+        return self._loss_under(self.trained, transition) if at_home else loss
+
     def _judged(self, seen: Seen) -> np.ndarray:
-        """What the gate compares with training."""
+        """The features that the gate compares with training."""
         weights = self.trained if self.config.guards.home else self.weights
         with self._holding(weights):
             return self.model.channels(self.features.of(seen, weights))
@@ -224,11 +233,11 @@ class Learner:
     def _loss_between(self, features: Tensor, transition: Transition, next_features: Tensor) -> float:
         return self.model.loss_between(features, transition.action, next_features).item()
 
-    def _under(self, weights: Weights, transition: Transition) -> tuple[float, np.ndarray]:
-        """Loss and next action that other weights would give."""
+    def _loss_under(self, weights: Weights, transition: Transition) -> float:
+        """The loss that other weights would give."""
         with self._holding(weights):
             before, after = (self.features.of(seen, weights) for seen in (transition.obs, transition.next_obs))
-            return self._loss_between(before, transition, after), self._action(transition.next_obs, weights)
+            return self._loss_between(before, transition, after)
 
     def _action(self, seen: Seen, weights: Weights) -> np.ndarray:
         return self.model.compared(self.features.action(seen, weights))
@@ -237,14 +246,16 @@ class Learner:
         factor = self.config.guards.explosion
         if factor is None or not self._explosion_due():
             return False
-        trained_loss, _ = self._under(self.trained, transition)
+        trained_loss = self._loss_under(self.trained, transition)
         return self._used_loss.add(loss) > factor * self._trained_loss.add(trained_loss)
 
     def _try(self, transition: Transition, loss: float) -> None:
         tried = self._tried
         if self._trial is None or tried is None:
             return
-        tried_loss, tried_action = self._under(tried, transition)
+        tried_loss = self._loss_under(tried, transition)
+        with self._holding(tried):
+            tried_action = self._action(transition.next_obs, tried)
         used_action = self._action(transition.next_obs, self.weights)
         verdict = self._trial.add(loss, tried_loss, used_action, tried_action)
         if verdict == "accepted":
@@ -372,11 +383,7 @@ class Learner:
             expected = {name: tuple(value.shape) for name, value in self.moving.items()}
             if shapes != expected:
                 raise ValueError(f"the state moves {shapes}, this policy {expected}")
-        # Each kind of optimizer has settings of its own, and steps only with these.
-        settings, own = ([sorted(group) for group in optimizer["param_groups"]]
-                         for optimizer in (state["optimizer"], self._step.optimizer.state_dict()))  # fmt: skip
-        if settings != own:
-            raise ValueError(f"the state is of another optimizer than {self.config.optimizer}: {settings}")
+        self._step.check_state(state["optimizer"])
 
 
 def _copies(weights: Weights) -> Weights:

@@ -33,6 +33,8 @@ class Transition:
     obs: Seen
     action: Tensor
     next_obs: Seen
+    decision: int | None = None
+    """Its number in the episode, from 0, those that nothing is learned from included; None where nobody counts."""
 
 
 class Model(ABC):

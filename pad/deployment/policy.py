@@ -23,6 +23,9 @@ from pad.deployment.model import Model, Seen, Transition
 from pad.deployment.state import digest, load_state, save_state
 from pad.types import Metrics
 
+KNOWN = 4
+"""Arrivals that are recognized when they are shown again: a loop may observe a few decisions after it acted."""
+
 
 class FrozenPolicy:
     """Acts as it was trained, and learns nothing."""
@@ -96,7 +99,7 @@ class AdaptivePolicy:
         self._budget = budget
         self._counts: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
-        self._told, self._first, self._closed = False, True, False
+        self._told, self._first, self._in_range, self._closed = False, True, False, False
         self._last_ever: Seen | None = None
         self._weights: Weights = self._learner.weights
         self._begin()
@@ -131,9 +134,9 @@ class AdaptivePolicy:
 
     def _begin(self) -> None:
         self._last_valid: Seen | None = None
-        self._blind = 0
+        self._blind = self._stuck = self._decisions = 0
         self._acted = False  # since the last transition
-        self._known: deque[tuple[Any, Seen | None]] = deque(maxlen=2)
+        self._known: deque[tuple[Any, Seen | None]] = deque(maxlen=KNOWN)
         if self._frames is not None:
             self._frames.reset()
 
@@ -176,8 +179,10 @@ class AdaptivePolicy:
     @cached_property
     def _origin(self) -> str:
         """Tells this policy's trained weights from any others: those that move, and those that do not."""
-        moving = set(self._learner.moving)
-        still = [value for name, value in self._model.network.state_dict().items() if name not in moving]
+        named = list(self._model.network.named_parameters(remove_duplicate=False))
+        moving = {id(parameter) for name, parameter in named if name in self._learner.moving}
+        moving_names = {name for name, parameter in named if id(parameter) in moving}  # one may have several
+        still = [value for name, value in self._model.network.state_dict().items() if name not in moving_names]
         return digest((*self._learner.trained, *still))
 
     def save(self, path: str | Path) -> None:
@@ -230,7 +235,9 @@ class AdaptivePolicy:
         seen = self._admit(obs, arrives=self._acted)
         self._acted = True
         self._blind = 0 if seen is not None else self._blind + 1
-        if seen is None and self._last_valid is not None:
+        if seen is not None:
+            self._last_valid = self._last_ever = seen  # though it may have been shown before
+        elif self._last_valid is not None:
             seen = self._with_rest(self._last_valid, obs)
         if seen is None:  # blind from the episode's first frame on: something must be done
             seen = self._blindly(obs)
@@ -262,17 +269,19 @@ class AdaptivePolicy:
                 shape than the policy's or is far out of its range.
         """
         taken = self._model.action(action)
-        seen, next_seen = self._admit(obs), self._admit(next_obs, arrives=True)
+        seen, next_seen = self._admit(obs, is_earlier=True), self._admit(next_obs, arrives=True)
         self._acted = False
+        self._decisions += 1
         metrics: Metrics = {"updates": 0}
         if seen is not None and next_seen is not None:
             if not bool(taken.isfinite().all()):
                 self._counts["action_not_finite"] += 1
             elif self._frames is not None and _same(seen, next_seen):
                 self._counts["frames_stuck"] += 1
+                self._stuck += 1
             else:
-                transition = Transition(seen, taken, next_seen)
-                metrics = self._learn(transition)
+                self._stuck = 0
+                metrics = self._learn(Transition(seen, taken, next_seen, self._decisions - 1))
         if self._learner.given_up and not self._told:
             self._told = True
             warnings.warn("adaptation failed repeatedly and is off: the policy acts with its trained weights",
@@ -302,11 +311,12 @@ class AdaptivePolicy:
                 parameter.data = weight
             self._weights = newest
 
-    def _admit(self, obs: Observation, arrives: bool = False) -> Seen | None:
+    def _admit(self, obs: Observation, arrives: bool = False, is_earlier: bool = False) -> Seen | None:
         """An observation as tensors; None when no working camera sends it.
 
         The same one again is not judged again, but for one that was not valid and now arrives once more: the scene may
-        have become what it looks like.
+        have become what it looks like. An earlier one that is not remembered is judged by itself, and is never the last
+        valid one: others have come since.
         """
         print_ = _fingerprint(obs)
         for known, seen in reversed(self._known):
@@ -319,13 +329,20 @@ class AdaptivePolicy:
                 pixels = camera.checked(obs)
                 if self._first:
                     camera.check_range(pixels)
-        fault = None if self._frames is None else self._frames.fault(obs)
-        seen = self._model.see(obs) if fault is None else None
+        self._first = False
+        by_itself = is_earlier and self._last_valid is not None
+        fault = None if self._frames is None else self._frames.fault(obs, remember=not by_itself)
         if fault is not None:
             self._counts[f"frames_{fault}"] += 1
-        else:
+        elif not self._in_range:  # a camera that was black at first has said nothing about its units
+            for camera in self._model.cameras:
+                camera.check_range(camera.checked(obs))
+            self._in_range = True
+        seen = self._model.see(obs) if fault is None else None
+        if by_itself:
+            return seen
+        if seen is not None:
             self._last_valid = self._last_ever = seen
-        self._first = False
         self._known.append((print_, seen))
         return seen
 
@@ -341,11 +358,13 @@ class AdaptivePolicy:
         return self._learner.drift
 
     def report(self) -> Metrics:
-        """Where adaptation stands: drift from the trained weights, decisions in a row without a valid observation, how
-        often each guard acted; in the background also updates, and the age of the weights in use.
+        """Where adaptation stands: drift from the trained weights, decisions in a row without a valid observation and
+        in a row with the same picture to the bit, how often each guard acted; in the background also updates, and the
+        age of the weights in use.
         """
         figures: Metrics = {
-            "drift": self.drift, "given_up": float(self._learner.given_up), "blind_decisions": self._blind
+            "drift": self.drift, "given_up": float(self._learner.given_up), "blind_decisions": self._blind,
+            "stuck_decisions": self._stuck,
         }  # fmt: skip
         if self._background is not None:
             figures |= self._background.report()
@@ -385,8 +404,8 @@ class MeasuredPolicy:
 
 
 def _fingerprint(obs: Observation) -> Any:
-    """Equal for equal observations."""
-    if isinstance(obs, np.ndarray):
+    """Equal for equal observations; of what cannot be compared never equal to anything."""
+    if isinstance(obs, np.ndarray) and not obs.dtype.hasobject:
         return obs.shape, obs.dtype.str, obs.tobytes()
     if isinstance(obs, Mapping):
         return {name: _fingerprint(value) for name, value in obs.items()}
@@ -394,7 +413,9 @@ def _fingerprint(obs: Observation) -> Any:
         return [_fingerprint(value) for value in obs]
     if obs is None or isinstance(obs, (bool, int, float, str, bytes, np.generic)):
         return type(obs), obs
-    return type(obs), id(obs)  # nothing that could be compared
+    if isinstance(obs, torch.Tensor):  # by its values: it may be filled again and again
+        return type(obs), obs.shape, str(obs.dtype), obs.detach().cpu().tolist()
+    return object()
 
 
 def _same(seen: Seen, other: Seen) -> bool:

@@ -210,7 +210,8 @@ class TorchPolicy(Model):
         return self._encode([picture[None] for picture in seen.pictures])
 
     def act(self, features: Tensor, seen: Seen) -> Any:
-        action = self._act(features, seen.rest)
+        # A copy: what works in place, as many a ReLU does, must not change the features that guards judge by.
+        action = self._act(features.clone(), seen.rest)
         # What the control loop holds does not change when a trial calls it too.
         return action.copy() if isinstance(action, np.ndarray) else action
 
