@@ -89,11 +89,11 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """Mean and its 95 % interval, always the same for the same values.
 
     From ten values on the bias-corrected bootstrap's (Efron, 1987), which is too narrow for fewer: there Student's t. A
-    single value, and values that are all alike, have no width.
+    single value, and values that are all alike but for the rounding of their sums, have no width.
     """
     sample = np.asarray(values, float)
     mean = float(sample.mean())
-    if len(sample) < 2 or np.ptp(sample) == 0:
+    if len(sample) < 2 or np.ptp(sample) <= 1e-9 * max(1.0, abs(mean)):
         return Interval(mean, mean, mean)
     if len(sample) < _FEW:
         low, high = stats.t.interval(0.95, len(sample) - 1, mean, stats.sem(sample))
@@ -112,13 +112,17 @@ class Catastrophes:
     """Upper end of the rate's 95 % interval (Clopper and Pearson, 1934)."""
 
     @classmethod
+    def of(cls, count: int, episodes: int) -> "Catastrophes":
+        """So many among so many episodes."""
+        bound = stats.binomtest(count, episodes).proportion_ci(0.95, "exact").high
+        return cls(count, count / episodes, float(bound))
+
+    @classmethod
     def among(cls, returns: np.ndarray, frozen_mean: float) -> "Catastrophes | None":
         """None where the frozen mean is 50 or less, and there is nothing to lose."""
         if frozen_mean <= 50:
             return None
-        count = int((returns < frozen_mean / 2).sum())
-        bound = stats.binomtest(count, len(returns)).proportion_ci(0.95, "exact").high
-        return cls(count, count / len(returns), float(bound))
+        return cls.of(int((returns < frozen_mean / 2).sum()), len(returns))
 
     def __str__(self) -> str:
         return f"{self.count} (≤ {100 * self.bound:.0f} %)"

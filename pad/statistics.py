@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from pad.evaluation import Interval
+from pad.evaluation import Catastrophes, Comparison, Interval, compare_returns
 
 Strata = Sequence[np.ndarray]
 """Scores of each task or cell; strata may have different sizes."""
@@ -34,6 +34,11 @@ def standard_deviation_over_seeds(scores: Strata) -> float | None:
     """
     means = [float(np.mean(seed)) for seed in scores]
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
+
+
+def mean_score(scores: Strata) -> np.ndarray:
+    """Mean of all scores, whatever their stratum."""
+    return np.asarray(np.concatenate(scores, axis=-1).mean(axis=-1))
 
 
 def interquartile_mean(scores: Strata) -> np.ndarray:
@@ -87,6 +92,34 @@ def aggregate(statistic: Callable[..., np.ndarray], *samples: Strata) -> Interva
     """A number over strata, such as the interquartile mean, with its stratified bootstrap interval."""
     low, high = stratified_bootstrap(statistic, *samples)
     return Interval(float(statistic(*samples)), float(low), float(high))
+
+
+def compare_strata(frozen: Strata, adapted: Strata) -> Comparison:
+    """Paired statistics over several agents, a stratum of episodes for each.
+
+    Intervals resample the episodes of each agent by themselves: agents that differ are no uncertainty of their mean.
+    What a catastrophe is, each agent's own frozen mean says.
+    """
+    each = [compare_returns(before, after) for before, after in zip(frozen, adapted, strict=True)]
+    sizes = [len(before) for before in frozen]
+    differences = [np.asarray(after) - np.asarray(before) for before, after in zip(frozen, adapted, strict=True)]
+    return Comparison(
+        aggregate(mean_score, frozen),
+        aggregate(mean_score, adapted),
+        aggregate(mean_score, differences),
+        won=sum(one.won for one in each),
+        lost=sum(one.lost for one in each),
+        tied=sum(one.tied for one in each),
+        regret=float(np.average([one.regret for one in each], weights=sizes)),
+        catastrophes=_sum_of([one.catastrophes for one in each], sizes),
+        frozen_catastrophes=_sum_of([one.frozen_catastrophes for one in each], sizes),
+    )
+
+
+def _sum_of(found: Sequence[Catastrophes | None], sizes: Sequence[int]) -> Catastrophes | None:
+    """Over the agents that had something to lose."""
+    there = [(one.count, size) for one, size in zip(found, sizes, strict=True) if one is not None]
+    return Catastrophes.of(sum(count for count, _ in there), sum(size for _, size in there)) if there else None
 
 
 def profile_band(scores: Strata, thresholds: np.ndarray) -> Band:

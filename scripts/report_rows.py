@@ -10,13 +10,16 @@ from typing import Any
 
 import cli
 import numpy as np
+from families import by_family
 from results_folder import FROZEN, Cell
 
 from pad.evaluation import Comparison, Interval, compare_returns, mean_interval
 from pad.statistics import (
     Strata,
     aggregate,
+    compare_strata,
     interquartile_mean,
+    mean_score,
     probability_of_improvement,
     standard_deviation_over_seeds,
 )
@@ -28,7 +31,7 @@ OF_AN_ARM = ("checkpoint", "weights", "shift", "policy", "adaptation", "seed")
 
 @dataclass(frozen=True)
 class Row:
-    """One policy of one agent, or of all agents of a task, under one shift, over its seeds."""
+    """One policy of one agent, or of all agents of a task and family, under one shift, over its seeds."""
 
     task: str
     agent: str
@@ -47,7 +50,7 @@ class Row:
     improvement: Interval | None
     """Probability that an episode's return is above one of the frozen policy."""
     pooled: bool = False
-    """Of all agents of a task."""
+    """Of all agents of a task and family."""
 
     @property
     def episodes(self) -> int:
@@ -85,12 +88,15 @@ def make_rows(cells: Sequence[Cell]) -> list[Row]:
         groups.setdefault(cell.key("seed"), []).append(cell)
     rows = [make_row(labels[group[0].id], group, frozen) for group in groups.values()]
     for task in dict.fromkeys(row.task for row in rows):
-        rows += pool([row for row in rows if row.task == task], frozen)
+        of_task = [row for row in rows if row.task == task]
+        for family, some in by_family(of_task, lambda row: row.cells[0].checkpoint).items():
+            rows += pool(some, frozen, family)
     return rows
 
 
-def pool(rows: list[Row], frozen: dict[str, Cell]) -> list[Row]:
-    """Rows over all agents of a task: an agent that was trained with another seed is another seed of its task.
+def pool(rows: list[Row], frozen: dict[str, Cell], family: str = "") -> list[Row]:
+    """Rows over all agents of a task and family: an agent that was trained with another seed is another seed of its
+    task.
 
     None where they were not measured in the same way, and of one agent none.
     """
@@ -103,6 +109,7 @@ def pool(rows: list[Row], frozen: dict[str, Cell]) -> list[Row]:
         there = [row for row in rows if (row.shift, row.policy) == (shift, policy)]
         if len(there) > 1:
             name = f"all {agents} agents" if len(there) == agents else f"{len(there)} of {agents} agents"
+            name = f"{name} {family}".strip()
             pooled.append(make_row(name, [cell for row in there for cell in row.cells], frozen, pooled=True))
     return pooled
 
@@ -128,16 +135,20 @@ def make_row(agent: str, cells: Sequence[Cell], frozen: dict[str, Cell], pooled:
     bases = [frozen[cell.key("policy", "adaptation")] for cell in paired]
     for cell, base in zip(paired, bases, strict=True):
         check_paired(base, cell)
+    comparison = None
+    if paired:
+        arms = of_agents(bases), of_agents(paired)
+        comparison = compare_strata(*arms) if pooled else compare_returns(*(np.concatenate(arm) for arm in arms))
     return Row(
         first.task,
         agent,
         first.shift,
         first.policy,
         tuple(cells),
-        mean_interval(np.concatenate(scores)),
+        aggregate(mean_score, of_agents(cells)) if pooled else mean_interval(np.concatenate(scores)),
         standard_deviation_over_seeds(of_agents(cells) if pooled else scores),
         aggregate(interquartile_mean, scores),
-        compare_returns(np.concatenate(scores_of(bases)), np.concatenate(scores_of(paired))) if paired else None,
+        comparison,
         aggregate(probability_of_improvement, scores_of(paired), scores_of(bases)) if paired else None,
         pooled,
     )

@@ -90,6 +90,8 @@ def test_an_interval_covers_the_mean_and_collapses_for_equal_values():
     ]
     assert sum(covered) >= 88
     assert mean_interval([3.0, 3.0]) == mean_interval([3.0])
+    nearly = [847.3] * 9 + [np.nextafter(847.3, 900)]
+    assert mean_interval(nearly).format() == "847 [847, 847]"
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 9])

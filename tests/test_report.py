@@ -141,6 +141,18 @@ def test_agents_are_taken_together_under_the_shifts_that_they_met_and_as_many_as
     }  # fmt: skip
 
 
+def test_agents_that_saw_random_backgrounds_are_not_taken_for_another_seed_of_those_that_did_not(small):
+    for name in ("walker_2", "walker_backgrounds", "walker_backgrounds_2"):
+        for policy in ("frozen", "default"):
+            write_cell(
+                small, make_cell("walker_walk", "none", policy, 0, ["none"] * 3, f"runs/{name}"), ["none"] * 3, 10
+            )
+    rows = report_rows.make_rows(read_results(small).cells)
+    assert {(row.agent, len(row.cells)) for row in rows if row.pooled and row.shift == "none"} == {
+        ("all 2 agents", 2), ("all 2 agents before random backgrounds", 2),
+    }  # fmt: skip
+
+
 def test_one_agent_that_was_measured_in_two_ways_is_not_taken_for_two(small):
     for policy in ("frozen", "default"):
         cell = make_cell("walker_walk", "none", policy, 0, ["none"] * 5)

@@ -74,6 +74,30 @@ def test_the_mean_of_a_single_stratum_agrees_with_the_interval_of_the_evaluation
     assert (ours.low, ours.high) == pytest.approx((reference.low, reference.high), abs=0.5)
 
 
+def test_agents_are_compared_each_by_itself_before_they_are_taken_together():
+    rng = np.random.default_rng(0)
+    frozen = [rng.normal(900, 5, 20), rng.normal(300, 5, 30)]
+    frozen[0][:2] = 100.0
+    adapted = [frozen[0] + 1, frozen[1] + 101]
+    adapted[1][:3] = 100.0
+    found = statistics.compare_strata(frozen, adapted)
+    assert (found.won, found.lost, found.tied) == (47, 3, 0)
+    assert found.regret == pytest.approx((frozen[1][:3] - 100).sum() / 50)
+    # By half of its own agent's mean, not of both's: the second agent's 300 are none.
+    assert (found.catastrophes.count, found.frozen_catastrophes.count) == (5, 2)
+    assert found.catastrophes.bound == pytest.approx(stats.binomtest(5, 50).proportion_ci().high)
+    assert found.difference.mean == pytest.approx(np.mean(np.concatenate(adapted)) - np.mean(np.concatenate(frozen)))
+    steady = statistics.compare_strata(frozen, [frozen[0] + 1, frozen[1] + 101]).difference
+    assert steady.low == pytest.approx(61)
+    assert steady.high == pytest.approx(61)
+
+
+def test_an_agent_without_anything_to_lose_adds_no_catastrophes():
+    nothing, something = np.full(5, 10.0), np.array([100.0, 100.0, 10.0])
+    assert statistics.compare_strata([nothing], [nothing]).catastrophes is None
+    assert statistics.compare_strata([nothing, something], [nothing, something]).catastrophes.rate == 1 / 3
+
+
 def test_return_over_time_ends_at_the_return_and_keeps_it_after_an_early_end():
     curves = statistics.return_over_time([[1.0, 1.0, 1.0, 1.0], [3.0, 3.0]], points=4)
     assert curves[:, 0].tolist() == [0, 1, 2, 3, 4]
