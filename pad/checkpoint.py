@@ -7,7 +7,9 @@ A checkpoint is a folder with `model.safetensors` and `config.yaml`, and in a ru
 import io
 import os
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,6 +160,30 @@ def load_checkpoint(name: str | Path, device: str = "cpu") -> Checkpoint:
             if seen == identity(folder):
                 return loaded
         # A run put another one in its place meanwhile: settings of one and weights of the other do not mix.
+
+
+@contextmanager
+def copied(name: str | Path) -> Iterator[Path]:
+    """A copy of a checkpoint as it is now, for as long as it is needed: a run may put another one in its place.
+
+    Raises:
+        FileNotFoundError: when there is none, or it has no weights yet.
+    """
+    with tempfile.TemporaryDirectory(prefix="pad_") as place:
+        while True:
+            folder = find_checkpoint(name)
+            seen, copy = identity(folder), Path(place) / "checkpoint"
+            shutil.rmtree(copy, ignore_errors=True)
+            copy.mkdir()
+            try:
+                for part in ("config.yaml", "model.safetensors"):
+                    shutil.copyfile(folder / part, copy / part)
+            except FileNotFoundError:
+                if seen == identity(folder):
+                    raise
+            if seen == identity(folder):
+                break
+        yield copy
 
 
 def identity(folder: Path) -> tuple[int, int] | None:

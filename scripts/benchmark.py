@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 import cli
 import torch
 import tyro
-from cells import Cell, Result, data_of, run_cell, weights_of
+from cells import Cell, Result, code_of, data_of, run_cell, weights_of
 from engines import Engine, compute
 from episodes import default_workers, make_policy, open_env, read_adaptation, trained_env
 from store import Store, locked
@@ -179,10 +179,11 @@ def make_cell(
     sequence = tuple(shift for shift in config.sequence for _ in range(config.episodes)) if config.sequence else None
     env = base if sequence else dataclasses.replace(base, shift=shift)
     episodes = len(sequence) if sequence else config.episodes
-    weights, data = weights_of(checkpoint), data_of(config.shift_data)
+    weights, data, code = weights_of(checkpoint), data_of(config.shift_data), code_of(sequence or (shift,))
     return Cell(
-        checkpoint, base.task, shift, policy, seed, episodes, env, adaptation, weights, data, sequence, config.device
-    )
+        checkpoint, base.task, shift, policy, seed, episodes, env, adaptation, weights, data, sequence, config.device,
+        code,
+    )  # fmt: skip
 
 
 def policy_name(policy: str) -> str:

@@ -8,7 +8,7 @@ import platform
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache, lru_cache
@@ -22,6 +22,7 @@ from under_way import UnderWay
 
 import envs
 import pad
+from envs.shifts import registered_code
 from pad import settings
 from pad.checkpoint import find_checkpoint, identity
 from pad.deployment import AdaptationConfig, AdaptivePolicy, MeasuredPolicy
@@ -55,6 +56,8 @@ class Cell:
     sequence: tuple[str, ...] | None = None
     """The shift of each episode, met one after the other by the same policy."""
     device: str = "cpu"
+    code: str | None = None
+    """Of the files that register shifts of somebody's own, in the same way."""
 
     def __post_init__(self) -> None:
         if self.sequence is not None and len(self.sequence) != self.episodes:
@@ -63,7 +66,10 @@ class Cell:
     @property
     def id(self) -> str:
         """The name of its files: of all that it is."""
-        return hashlib.sha256(json.dumps(settings.to_dict(self), sort_keys=True).encode()).hexdigest()[:16]
+        described = settings.to_dict(self)
+        if self.code is None:  # as it was before there were shifts of somebody's own
+            del described["code"]
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def shifts(self) -> tuple[str, ...]:
@@ -113,12 +119,14 @@ def run_cell(cell: Cell, command: str, video: bool, results: Path | None = None)
     # Two threads beside another busy process are many times slower than one.
     torch.set_num_threads(1)
     keep_pages()
-    maker = {"hardware": hardware(), "versions": versions()}
     try:
+        maker = {"hardware": hardware(cell.device), "versions": versions()}
         if weights_of(cell.checkpoint) != cell.weights:
             raise ValueError(f"{cell.checkpoint} holds other weights here than where the benchmark was started")
         if data_of(cell.env.shift_data) != cell.data:
             raise ValueError(f"{cell.env.shift_data} holds other files here than where the benchmark was started")
+        if code_of(cell.shifts) != cell.code:
+            raise ValueError(f"{cell.shift} is of other code here than where the benchmark was started")
         under_way = UnderWay(results, cell.id, maker)
         records, film = under_way.read([episode_seed(cell.seed, number) for number in range(cell.episodes)], video)
         if records and cell.arm.lifelong:  # it had learned from what is lost with its process
@@ -219,6 +227,14 @@ def data_of(folder: str | None) -> str | None:
         digest.update(f"{path.relative_to(folder)}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
+
+
+def code_of(shifts: Sequence[str]) -> str | None:
+    """Changes with any file that registers one of the shifts; None where they are all of this package."""
+    files = sorted({path for shift in dict.fromkeys(shifts) for path in registered_code(shift)})
+    if not files:
+        return None
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

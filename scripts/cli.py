@@ -1,6 +1,7 @@
 """What the commands share: settings from a file and flags, and errors that take one line."""
 
 import contextlib
+import hashlib
 import importlib
 import io
 import os
@@ -152,8 +153,12 @@ def check_outputs(*files: Path | None) -> None:
 
 
 def file_name(text: str) -> str:
-    """Text as a part of a file's name: what is no letter, digit, dot, plus or minus becomes an underscore."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "_", text)
+    """Text as a part of a file's name: what is no letter, digit, dot, plus or minus becomes an underscore.
+
+    Of a long one the beginning, and what tells it from others that begin alike.
+    """
+    name = re.sub(r"[^A-Za-z0-9.+-]+", "_", text)
+    return name if len(name) <= 120 else f"{name[:100]}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def write_text(path: Path, text: str) -> None:

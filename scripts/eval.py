@@ -19,12 +19,12 @@ import cli
 import numpy as np
 import tyro
 from episodes import Arm, default_workers, hardware, read_adaptation, run_arms, trained_env
-from figures import draw_comparison
+from figures import FORMATS, draw_comparison
 
 import envs
 from envs.shifts import normalize
 from pad import settings
-from pad.checkpoint import Checkpoint, load_checkpoint
+from pad.checkpoint import Checkpoint, copied, load_checkpoint
 from pad.deployment import AdaptationConfig, AdaptivePolicy
 from pad.evaluation import Comparison, Episode, compare, mean_interval, steps_per_second
 from pad.precision import resolve
@@ -85,16 +85,22 @@ class EvalConfig:
 
 def main() -> None:
     config = read_config(sys.argv[1:])
-    checkpoint = load_checkpoint(config.checkpoint, cli.check_device(config.device))
+    load_checkpoint(config.checkpoint, cli.check_device(config.device))  # what is wrong with it is told by its name
     check_outputs(config)
-    arms = make_arms(config, checkpoint)
+    with copied(config.checkpoint) as copy:  # every episode loads it, and a run may go on meanwhile
+        evaluate(config, load_checkpoint(copy, config.device), copy)
+
+
+def evaluate(config: EvalConfig, checkpoint: Checkpoint, folder: Path) -> None:
+    """All that was asked for, of the checkpoint that lies in `folder`."""
+    arms = make_arms(config, checkpoint, folder)
     if config.adapt:
         moving = AdaptivePolicy(checkpoint.agent, config.adapter).parameter_names
         say(f"adaptation moves {', '.join(moving)}")
     name = f"eval_{Path(config.checkpoint).name}_{'_'.join(map(cli.file_name, config.shift))}"[:100]
     described = {**settings.to_dict(config_for_record(config)), "env": checkpoint.env}
-    folder = Path("runs") / "eval" / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
-    with Tracker(folder, config.tracking, name, "eval", described) as tracker:
+    log = Path("runs") / "eval" / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
+    with Tracker(log, config.tracking, name, "eval", described) as tracker:
         episodes = run_all(arms, config.workers, tracker)
         if config.null:
             null_arms = [null_arm(arm, met) for arm, met in zip(arms, episodes, strict=True) if arm.name == "adapted"]
@@ -127,10 +133,12 @@ def check_outputs(config: EvalConfig) -> None:
     """Refuse now what could not be written after the last episode."""
     if config.video is not None and config.video.is_file():
         raise NotADirectoryError(f"{config.video} is a file; name a folder")
+    if config.figure is not None and config.figure.suffix.lower() not in FORMATS:
+        raise cli.BadInput(f"{config.figure} is no picture; known: {', '.join(FORMATS)}")
     cli.check_outputs(config.output, config.figure, None if config.video is None else config.video / "film.mp4")
 
 
-def make_arms(config: EvalConfig, checkpoint: Checkpoint) -> list[Arm]:
+def make_arms(config: EvalConfig, checkpoint: Checkpoint, folder: Path) -> list[Arm]:
     """Frozen, and if asked for adapting, for each shift; what cannot be evaluated is found out now."""
     arms = []
     for shift in config.shift:
@@ -147,7 +155,7 @@ def make_arms(config: EvalConfig, checkpoint: Checkpoint) -> list[Arm]:
             probe.close()
         for adaptation in (None, config.adapter) if config.adapt else (None,):
             record = 1 if config.video else 0
-            arm = Arm(config.checkpoint, env, adaptation, config.seed, config.episodes, config.device, record)
+            arm = Arm(str(folder), env, adaptation, config.seed, config.episodes, config.device, record)
             arms.append(arm)
     return arms
 

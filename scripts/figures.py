@@ -11,16 +11,18 @@ import numpy as np
 
 from pad.evaluation import Episode, mean_interval
 
-COLORS = {"frozen": "#56b4e9", "adapted": "#e69f00"}
+COLORS = {"frozen": "#56b4e9", "adapted": "#e69f00", "null": "#999999"}
+FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
+"""Endings of the files that figures are written to."""
 
 
 def draw_comparison(path: Path, by_shift: dict[str, dict[str, list[Episode]]], title: str) -> None:
-    """Returns of every episode, joined where both arms met it, with means and 95 % intervals over episodes."""
-    figure, axes = plt.subplots(1, len(by_shift), figsize=(2.6 * len(by_shift) + 1, 4), sharey=True, squeeze=False)
+    """Returns of every episode, joined where all arms met it, with means and 95 % intervals over episodes."""
+    width = max(2.6, 1.3 * max(map(len, by_shift.values()))) * len(by_shift) + 1
+    figure, axes = plt.subplots(1, len(by_shift), figsize=(width, 4), sharey=True, squeeze=False)
     for axis, (shift, arms) in zip(axes[0], by_shift.items(), strict=True):
         returns = {name: [episode.episode_return for episode in episodes] for name, episodes in arms.items()}
-        if len(returns) == 2:
-            axis.plot([0, 1], list(returns.values()), color="#888888", alpha=0.3, linewidth=0.8)
+        axis.plot(range(len(returns)), list(returns.values()), color="#888888", alpha=0.3, linewidth=0.8)
         for position, (name, values) in enumerate(returns.items()):
             interval = mean_interval(values)
             axis.scatter(np.full(len(values), position), values, s=12, color=COLORS[name], alpha=0.6)

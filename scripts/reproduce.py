@@ -3,8 +3,8 @@
     python scripts/reproduce.py walker_walk
     python scripts/reproduce.py walker_walk --only evaluation --episodes 10
 
-Interrupted it goes on where it was when it is called again. Training is not the same to the last bit on another
-processor or beside other settings of PyTorch; the returns should be alike.
+Interrupted its training goes on where it was when it is called again; an evaluation begins anew. Training is not the
+same to the last bit on another processor or beside other settings of PyTorch; the returns should be alike.
 """
 
 import json
@@ -56,6 +56,11 @@ def main() -> None:
             raise cli.BadInput(f"{config.name} has no evaluation.json to compare with: --only training trains it again")
         if not is_as_named(agent["evaluation"]):
             raise cli.BadInput(f"{config.name} was evaluated with other settings than their name stands for now")
+        if config.episodes is not None and config.episodes > agent["evaluation"]["episodes"]:
+            raise cli.BadInput(
+                f"{config.name} was evaluated on {agent['evaluation']['episodes']} episodes, to which "
+                f"{config.episodes} cannot be compared"
+            )
     if config.only != "evaluation":
         train(shipped(config.name), run)
     if config.only != "training":

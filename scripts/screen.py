@@ -7,6 +7,7 @@ same episodes. What is found here decides the default; what is reported comes fr
 the agents and shifts that every candidate has met.
 """
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -19,7 +20,7 @@ from episodes import Arm, default_workers, hardware, run_arms
 
 import envs
 from pad import settings
-from pad.checkpoint import load_checkpoint
+from pad.checkpoint import copied, load_checkpoint
 from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy, ColorMatchedPolicy
 from pad.evaluation import Interval, compare
 from pad.tracking import progress_bar, say
@@ -59,9 +60,21 @@ def main() -> None:
     cells = [
         (checkpoint, shift, name) for checkpoint in config.checkpoints for shift in config.shift for name in candidates
     ]
-    arms = [make_arm(config, checkpoint, shift, name, candidates[name]) for checkpoint, shift, name in cells]
-    check(arms)
     cli.check_outputs(config.output)
+    with contextlib.ExitStack() as stack:  # every episode loads them, and a run may go on meanwhile
+        copies = {name: str(stack.enter_context(copied(name))) for name in dict.fromkeys(config.checkpoints)}
+        arms = [make_arm(config, copies[name], shift, found, candidates[found]) for name, shift, found in cells]
+        check(arms)
+        screen(config, candidates, cells, arms)
+
+
+def screen(
+    config: ScreenConfig,
+    candidates: dict[str, AdaptationConfig | None],
+    cells: list[tuple[str, str, str]],
+    arms: list[Arm],
+) -> None:
+    """Every episode, and the table of those agents and shifts that all candidates have met."""
     episodes: list[list[Any]] = [[] for _ in arms]
     interrupted = False
     with progress_bar("screening", config.episodes * len(arms), 0, "episodes") as bar:

@@ -95,7 +95,7 @@ class Store:
 
 def place(cell: dict[str, Any]) -> str:
     """Where a cell stands in tables: all that it is but what one name stands for now."""
-    kept = {name: value for name, value in cell.items() if name not in ("weights", "adaptation", "data")}
+    kept = {name: value for name, value in cell.items() if name not in ("weights", "adaptation", "data", "code")}
     return json.dumps(kept, sort_keys=True)
 
 

@@ -572,3 +572,42 @@ def test_the_benchmarks_that_ship_can_be_run(tmp_path):
             finally:
                 os.chdir(before)
             assert len({cell.id for cell in found}) == len(found) > 1
+
+
+def test_other_code_of_a_shift_of_ones_own_is_another_cell(folder, monkeypatch):
+    from envs import shifts
+    from envs.shifts.sensor import Sensor
+
+    class Fog(Sensor):
+        """Grey."""
+
+    import benchmark
+
+    source = folder / "my_shifts.py"
+    source.write_text("strength = 1")
+    monkeypatch.setattr(shifts, "_KINDS", dict(shifts._KINDS))
+    monkeypatch.setattr(shifts, "SHIFTS", shifts._KINDS)
+    monkeypatch.setattr(shifts.inspect, "getfile", lambda kind: str(source))
+    monkeypatch.setattr(shifts, "_REGISTERED", {})
+    shifts.register("fog", Fog, "sensor")
+    monkeypatch.chdir(folder)
+
+    def ids(shift: str) -> set[str]:
+        config = benchmark.read_config(["--config", "tiny.yaml", "--shifts", shift])
+        return {cell.id for cell in benchmark.make_cells(config)}
+
+    before, without = ids("color_hard + fog"), ids("color_hard")
+    source.write_text("strength = 2")
+    assert not before & ids("color_hard + fog")
+    assert without == ids("color_hard")
+
+
+def test_a_cell_on_a_gpu_names_it(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(cells, "hardware", lambda device="cpu": f"a machine with {device}")
+    import benchmark
+
+    cell = benchmark.make_cells(benchmark.read_config(["--config", "tiny.yaml", "--shifts", "none"]))[0]
+    assert cells.run_cell(cell, "", False).measured["hardware"] == "a machine with cpu"
+    missing = cells.run_cell(cells.dataclasses.replace(cell, device="cuda"), "", False)
+    assert missing.error or missing.measured["hardware"] == "a machine with cuda"

@@ -10,7 +10,7 @@ import yaml
 from conftest import SMALL, make_agent
 
 from pad import checkpoint
-from pad.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_train_state, save_checkpoint
+from pad.checkpoint import Checkpoint, copied, find_checkpoint, load_checkpoint, load_train_state, save_checkpoint
 from pad.gate import Calibration, FeatureRange
 
 FEATURES = FeatureRange((1.0, 2.0), ((1.0, 0.0), (0.0, 1.0)), (1.0,) * 5)
@@ -167,3 +167,13 @@ def test_a_calibration_can_be_put_into_a_checkpoint_that_is_there(saved):
     assert after.agent.calibration == CALIBRATION
     assert (after.env, after.about) == (before.env, before.about)
     assert load_train_state(saved)["step"] == 5
+
+
+def test_a_copy_stays_what_it_was_when_a_run_puts_another_in_its_place(agent, tmp_path):
+    save_checkpoint(tmp_path / "run" / "checkpoint", Checkpoint(agent, about={"seed": 1}))
+    with copied(tmp_path / "run") as copy:
+        save_checkpoint(tmp_path / "run" / "checkpoint", Checkpoint(agent, about={"seed": 2}))
+        assert load_checkpoint(copy).about == {"seed": 1}
+    assert not copy.exists()
+    with pytest.raises(FileNotFoundError, match="no checkpoint at 'nowhere'"), copied("nowhere"):
+        pass

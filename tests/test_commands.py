@@ -452,3 +452,49 @@ def test_a_document_that_lost_a_marker_stays_as_it_is(tmp_path, lost):
     assert result.returncode == 2
     assert "README.md has no markers" in result.stderr
     assert (tmp_path / "README.md").read_text() == damaged
+
+
+def test_both_arms_are_the_same_weights_though_a_run_goes_on_meanwhile(folder, monkeypatch):
+    shutil.copytree(folder / "runs" / "tiny" / "checkpoint", folder / "going_on")
+    episodes, plain = importlib.import_module("episodes"), importlib.import_module("episodes").make_policy
+
+    def replaced(arm):
+        policy = plain(arm)
+        loaded = load_checkpoint(folder / "going_on")
+        for parameter in loaded.agent.parameters():
+            parameter.data += 0.5
+        save_checkpoint(folder / "going_on", loaded)
+        return policy
+
+    monkeypatch.setattr(episodes, "make_policy", replaced)
+    shut = "--adapt --gate-features 1e9 --episodes 2 --workers 1"
+    result = call(f"eval.py --checkpoint going_on --shift none {shut} --output same.json", folder)
+    assert result.returncode == 0, result.stderr
+    record = json.loads((folder / "same.json").read_text())
+    assert record["frozen"]["returns"] == record["adapted"]["returns"]
+    first = call("screen.py --checkpoints going_on --shift none --candidates shut --episodes 1 --workers 1 "
+                 "--no-paper --no-matched --output screened.json", folder)  # fmt: skip
+    assert first.returncode == 2  # no such candidates, and nothing left behind
+
+
+def test_a_figure_also_shows_the_control_that_is_moved_at_random(folder):
+    command = (
+        "eval.py --checkpoint runs/tiny --shift none --adapt --null --gate-features 0.001 --episodes 2 --workers 1"
+    )
+    result = call(f"{command} --figure null.svg", folder)
+    assert result.returncode == 0, result.stderr
+    assert "null" in (folder / "null.svg").read_text()
+
+
+def test_a_film_of_a_long_timetable_has_a_name_that_a_disk_takes(folder):
+    name = importlib.import_module("cli").file_name
+    long = ", ".join(f"color_hard + camera:0.{number}@{number}" for number in range(1, 20))
+    assert len(name(long)) <= 120
+    assert name(long) != name(long + "0")
+    assert name("color_hard + noise") == "color_hard_+_noise"
+
+
+def test_more_episodes_than_were_evaluated_cannot_be_compared(folder):
+    result = call("reproduce.py cartpole_swingup --only evaluation --episodes 999", folder)
+    assert result.returncode == 2
+    assert "evaluated on 50 episodes, to which 999 cannot be compared" in result.stderr

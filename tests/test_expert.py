@@ -42,7 +42,7 @@ def test_actor_and_critic_learn_in_ever_smaller_steps_and_the_temperature_as_bef
     assert np.all(np.diff(actor) <= 0)
     assert actor[0] == 1e-2
     assert actor[100] == pytest.approx((1e-2 + 1e-4) / 2)
-    assert 1e-4 < actor[-1] < 1.1e-4
+    assert actor[-1] == pytest.approx(1e-4, rel=0.1)
     temperature = learner.state_dict()["optimizers"]["temperature"]["param_groups"][0]
     assert temperature["lr"] == CONFIG.sac.temperature_learning_rate
 
@@ -105,3 +105,12 @@ def test_by_default_steps_stay_as_large_as_they_are(replay):
 def test_a_step_size_that_is_not_positive_is_refused(rate, shown):
     with pytest.raises(ValueError, match=f"final_learning_rate of the expert must be positive, got {shown}"):
         ExpertConfig(final_learning_rate=rate)
+
+
+def test_what_falls_ends_with_the_steps_though_the_first_were_random(replay):
+    random = CONFIG.steps // 2
+    learner = learner_of(dataclasses.replace(CONFIG, random_steps=random, final_target_entropy=-3.0, decay_start=0.9))
+    for _ in range(CONFIG.steps - random):
+        learner.update(replay)
+    assert rates(learner)[0] < 5e-4
+    assert learner._sac._target_entropy == pytest.approx(-3.0 * 2, abs=0.5)

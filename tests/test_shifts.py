@@ -19,7 +19,7 @@ from envs.shifts import VideoFiles, make_shift, normalize, register
 from envs.shifts.backgrounds import FRAMES, SIZE, generate_background
 from envs.shifts.base import Shift
 from envs.shifts.colors import generate_colors, read_colors
-from envs.shifts.video import FilmCache, is_green, resize
+from envs.shifts.video import FilmCache, _ends_early, is_green, resize
 
 BENCHMARK = ("color_easy", "color_hard", "video_easy", "video_hard")
 DYNAMICS = [name for name, kind in SHIFTS.items() if kind.group == "dynamics"]
@@ -593,3 +593,20 @@ def test_a_colour_file_with_a_damaged_number_takes_no_memory(tmp_path, legacy):
             archive.writestr(name, damaged)
     with pytest.raises(ValueError, match="color_easy"):
         read_colors(path)
+
+
+@pytest.mark.parametrize(("frames", "fps"), [(6, 2), (12, 1)])
+def test_a_film_of_long_frames_is_whole(tmp_path, frames, fps):
+    film = np.random.default_rng(0).integers(256, size=(frames, 64, 64, 3), dtype=np.uint8)
+    iio.imwrite(tmp_path / "a.mp4", film, plugin="pyav", codec="libx264", fps=fps)
+    assert len(VideoFiles([tmp_path / "a.mp4"]).frames(0, 32)) == frames
+
+
+def test_a_film_that_was_cut_without_being_encoded_anew_is_whole(tmp_path):
+    """Its header counts the frames before the cut too, and says that they are not to be shown."""
+    assert not _ends_early(count=80, end=3.2, frames=100, seconds=3.2)
+    assert _ends_early(count=80, end=3.2, frames=100, seconds=4.0)
+    assert _ends_early(count=80, end=3.2, frames=100, seconds=0.0)
+    assert _ends_early(count=80, end=3.2, frames=0, seconds=4.0)
+    assert not _ends_early(count=80, end=3.2, frames=0, seconds=0.0)
+    assert not _ends_early(count=80, end=3.2, frames=80, seconds=4.0)  # its sound lasts longer

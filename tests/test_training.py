@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import gymnasium as gym
@@ -26,6 +27,7 @@ from pad.sac import SACConfig
 from pad.tracking import Tracker, TrackingConfig
 from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
 from pad.training.phases import moved
+from pad.training.recording import Pending
 from pad.training.stepping import make_stepper
 from pad.types import Batch
 
@@ -227,6 +229,18 @@ def test_the_death_of_the_simulator_is_told():
     with pytest.raises(ChildProcessError, match="the process that simulates died"):
         stepper.reset(1)
     stepper.close()
+
+
+def test_an_environment_that_times_out_while_it_is_recorded_ends_the_training():
+    future, polls = Future(), []
+    future.set_exception(TimeoutError("the robot does not answer"))
+
+    def poll() -> None:
+        polls.append(1)
+        assert len(polls) < 5
+
+    with pytest.raises(TimeoutError, match="the robot does not answer"):
+        Pending(future).result(poll)
 
 
 def test_a_critic_on_state_needs_an_environment_that_tells_it(tmp_path):

@@ -1,5 +1,7 @@
 """Ways in which deployment differs from training, by name. `envs.shifts.schedule` says how names are put together."""
 
+import contextlib
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -114,6 +116,7 @@ _KINDS: dict[str, Kind] = {
 }
 SHIFTS: Mapping[str, Kind] = MappingProxyType(_KINDS)
 """Every shift by its name, in the order in which they act."""
+_REGISTERED: dict[str, type[Shift]] = {}
 
 
 def register(name: str, kind: type[Shift], group: str = "own") -> None:
@@ -134,6 +137,17 @@ def register(name: str, kind: type[Shift], group: str = "own") -> None:
     if not re.fullmatch(r"[a-z_]+", name):
         raise ValueError(f"a shift's name has small letters and underscores, got {name!r}")
     _KINDS[name] = _plain(group, kind)
+    _REGISTERED[name] = kind
+
+
+def registered_code(text: str) -> list[Path]:
+    """Files of the shifts of somebody's own that a shift names: what comes out under it depends on them."""
+    named = {part.name for segment in _timetable(text).segments for part in segment.parts}
+    found = set()
+    for name in named & set(_REGISTERED):
+        with contextlib.suppress(TypeError, OSError):  # typed at a prompt
+            found.add(Path(inspect.getfile(_REGISTERED[name])).resolve())
+    return sorted(found)
 
 
 def normalize(text: str) -> str:

@@ -192,12 +192,12 @@ def _decode(path: Path, limit: int) -> Iterator[np.ndarray]:
             stream, end = container.streams.video[0], 0.0
             for frame in container.decode(stream):
                 yield frame.to_ndarray(format="rgb24")
-                count, end = count + 1, frame.time or 0.0
+                count, end = count + 1, (frame.time or 0.0) + float((frame.duration or 0) * (frame.time_base or 0))
                 if count == limit:
                     return
-            # Where its header tells how long it should be. A sound beside it may last longer.
-            seconds = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
-            if count < stream.frames - 2 or end < 0.95 * seconds - 0.25:
+            tells_length = bool(stream.frames) or len(container.streams) == 1  # else that of a sound, perhaps
+            seconds = (container.duration or 0) / av.time_base if tells_length else 0.0
+            if _ends_early(count, end, stream.frames, seconds):
                 raise ValueError(
                     f"{path} ends early: {count} frames, {end:.1f} s, of {stream.frames or 'unknown'}, {seconds:.1f} s"
                 )
@@ -205,6 +205,17 @@ def _decode(path: Path, limit: int) -> Iterator[np.ndarray]:
         raise ValueError(f"{path} cannot be read as a video: {error}") from error
     if count < 2:
         raise ValueError(f"{path} holds {count} frames; a background needs at least 2")
+
+
+def _ends_early(count: int, end: float, frames: int, seconds: float) -> bool:
+    """Whether a film is shorter than its header tells, where it tells that.
+
+    Args:
+        frames: as the header has it, those included that an edited film does not show; 0 where it does not tell.
+        seconds: of the whole file, whose sound may last longer than its pictures; 0 where it does not tell.
+    """
+    too_few, too_short = count < frames - 2, end < 0.95 * seconds - 0.25
+    return (too_few or not frames) and (too_short or not seconds) and (too_few or too_short)
 
 
 def resize(frame: np.ndarray, size: int) -> np.ndarray:

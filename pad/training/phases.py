@@ -156,7 +156,8 @@ class StateLearner:
     def _decay(self) -> None:
         config, first = self._config, self._config.sac
         # In a hundred steps: on CUDA each costs a new recording of the update.
-        done = 100 * self._sac.updates // config.steps / 100
+        learning = max(config.steps - max(config.random_steps, 1), 1)
+        done = 100 * self._sac.updates // learning / 100
         progress = (done - config.decay_start) / (1 - config.decay_start)
         if config.final_learning_rate is not None:
             self._sac.set_learning_rate(cosine_decay(first.learning_rate, config.final_learning_rate, progress))

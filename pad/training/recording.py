@@ -181,7 +181,8 @@ class Pending:
             try:
                 return self._future.result(timeout=0.2)
             except NotYet:
-                continue
+                if self._future.done():  # an error of the environment's own, which has the same name
+                    raise
             except BrokenExecutor as error:
                 poll()
                 raise ChildProcessError("the process that records episodes died; --resume goes on") from error
