@@ -96,6 +96,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             (fresh / name).write_bytes(content)
             sync(fresh / name)
+        sync(fresh)
     except OSError:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
