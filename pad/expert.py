@@ -69,6 +69,6 @@ class Expert(nn.Module):
     @torch.no_grad()
     def act(self, state: np.ndarray, sample: bool = False) -> np.ndarray:
         """Action in [-1, 1] for one state: the most likely, or a drawn one."""
-        features = torch.from_numpy(state)[None].to(next(self.parameters()).device)
+        features = torch.from_numpy(np.asarray(state, np.float32))[None].to(next(self.parameters()).device)
         action = self.actor.sample(features).action if sample else self.actor.mean(features)
         return action[0].cpu().numpy()

@@ -54,6 +54,8 @@ class ReplayBuffer:
             "step": ((), np.int64),
             **{name: ((size,), np.float32) for name, size in self._extras.items()},
         }
+        self._channels = frame_shape[0] if frame_shape else 1
+        self._newest = np.zeros(0)
         self._arrays: dict[str, np.ndarray] = {}
         self._next, self._filled, self._episode, self._transitions = 0, 0, -1, 0
         self._rng = np.random.default_rng(seed)
@@ -69,14 +71,28 @@ class ReplayBuffer:
         return min(self._transitions, self._filled)
 
     def begin(self, obs: np.ndarray) -> None:
-        """An episode starts with this observation."""
+        """An episode starts with this observation.
+
+        Raises:
+            ValueError: when it stacks different frames: there is only one so far.
+        """
+        if self._is_stacked(obs) and (obs[: -self._channels] != obs[self._channels :]).any():
+            raise ValueError(
+                "the first observation of an episode must be its first frame as often as frames are stacked"
+            )
         self._episode += 1
         self._store(obs, step=0)
 
     def append(
         self, action: np.ndarray, reward: float, terminated: bool, next_obs: np.ndarray, **extras: np.ndarray
     ) -> None:
-        """What was done in the newest observation, and what came of it."""
+        """What was done in the newest observation, and what came of it.
+
+        Raises:
+            ValueError: when the next observation is not the newest one with one more frame at its end.
+        """
+        if self._is_stacked(next_obs) and (next_obs[: -self._channels] != self._newest[self._channels :]).any():
+            raise ValueError("each observation must be the one before, without its first frame and with a new one last")
         here = (self._next - 1) % self.capacity
         step = int(self._arrays["step"][here]) + 1
         for name, value in {"action": action, "reward": reward, "terminated": terminated, **extras}.items():
@@ -84,10 +100,14 @@ class ReplayBuffer:
         self._store(next_obs, step)
         self._transitions += 1
 
+    def _is_stacked(self, obs: np.ndarray) -> bool:
+        """Whether it holds all frames of an observation, and not its newest alone or with something beside it."""
+        return self._frame_stack > 1 and len(obs) == self._channels * self._frame_stack
+
     def _store(self, obs: np.ndarray, step: int) -> None:
         self._reserve(self._next + 1)
-        channels = self._layout["frame"][0][0]
-        self._arrays["frame"][self._next] = obs[-channels:]
+        self._arrays["frame"][self._next] = obs[-self._channels :]
+        self._newest = np.array(obs)  # a copy: an environment may use its arrays again
         self._arrays["episode"][self._next], self._arrays["step"][self._next] = self._episode, step
         self._next = (self._next + 1) % self.capacity
         self._filled = min(self._filled + 1, self.capacity)

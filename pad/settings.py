@@ -28,7 +28,8 @@ _Loader.add_implicit_resolver(
 
 
 def _unique_keys(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=deep) for key, _ in node.value]
+    merged = "tag:yaml.org,2002:merge"  # <<: what comes with it may be said otherwise here
+    keys = [loader.construct_object(key, deep=deep) for key, _ in node.value if key.tag != merged]
     if repeated := {str(key) for key in keys if keys.count(key) > 1}:
         raise yaml.constructor.ConstructorError(None, None, f"repeated key {', '.join(repeated)}", node.start_mark)
     return yaml.SafeLoader.construct_mapping(loader, node, deep)

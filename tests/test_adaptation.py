@@ -14,6 +14,7 @@ from pad.deployment import (
     AdaptationConfig,
     AdaptivePolicy,
     FrozenPolicy,
+    GuardConfig,
     MeasuredPolicy,
     as_model,
 )
@@ -415,3 +416,23 @@ def test_affine_moves_biases_alone_of_as_many_layers_as_are_asked_for(agent):
     names = AdaptivePolicy(agent, dataclasses.replace(AFFINE, layers=1)).parameter_names
     assert names == ["encoder.convolutions.0.bias"]
     assert len(AdaptivePolicy(agent, AFFINE).parameter_names) == 2
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_control_loop_that_needs_no_gradients_may_switch_them_off(agent, transition, mode):
+    config = AdaptationConfig(batch_size=4, memory=4, guards=GuardConfig(gate_features=None, frames=False))
+    plain, inside = AdaptivePolicy(agent, config), None
+    obs, action, next_obs = transition
+    for _ in range(4):
+        plain.observe(obs, action, next_obs)
+        plain.observe(next_obs, action, obs)
+    with mode():
+        inside = AdaptivePolicy(agent, config)
+        inside.reset()
+        for _ in range(4):
+            assert inside.observe(obs, action, next_obs)["updates"] == 1
+            inside.act(next_obs)
+            inside.observe(next_obs, action, obs)
+        inside.restore(inside.snapshot())
+    for weight, other in zip(inside._learner.shadow, plain._learner.shadow, strict=True):
+        assert torch.equal(weight, other)

@@ -11,7 +11,7 @@ from torch import nn
 
 from envs.gradient import make_gradient_env
 from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, Camera, FrozenPolicy
+from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, Camera, FrozenPolicy, GuardConfig
 from pad.deployment.head import HeadConfig, fit_agent_heads, fit_head, load_head, save_head
 from pad.deployment.recordings import record_episode
 from pad.deployment.torch_policy import TorchPolicy
@@ -154,7 +154,8 @@ def test_a_saved_head_is_loaded_into_a_fresh_policy_which_deploys_as_before(tmp_
     step = next(episodes[0].transitions())
     losses = [AdaptivePolicy(each, config).observe(*step)["self_supervised_loss"] for each in (policy, loaded)]
     assert losses[0] == losses[1]
-    assert AdaptivePolicy(loaded).observe(*step)["self_supervised_loss"] >= 0
+    open_gate = AdaptationConfig(guards=GuardConfig(gate_features=1e-9, frames=False))
+    assert AdaptivePolicy(loaded, open_gate).observe(*step)["self_supervised_loss"] >= 0
 
 
 def test_a_finetuned_encoder_is_saved_with_its_head(tmp_path, episodes):
@@ -311,7 +312,7 @@ def test_an_agent_that_was_trained_without_a_head_gets_one_and_acts_as_before(tm
     before = {name: value.clone() for name, value in agent.state_dict().items()}
     flags = [parameter.requires_grad for parameter in agent.parameters()]
     fitted, metrics = fit_agent_heads(
-        agent, episodes, config=HeadConfig(updates=300, batch_size=16, learning_rate=3e-3)
+        agent, episodes, config=HeadConfig(updates=600, batch_size=16, learning_rate=3e-3)
     )
     assert metrics["loss"] < 0.85 * metrics["loss_of_mean"]
     assert metrics["action_change"] == 0
@@ -335,3 +336,28 @@ def test_an_agent_with_a_head_and_a_finetuned_agent_are_refused(agent, episodes)
         fit_agent_heads(agent, episodes, config=QUICK)
     with pytest.raises(ValueError, match="finetune is for policies that are not of this package"):
         fit_agent_heads(make_agent(config=HEADLESS), episodes, config=dataclasses.replace(QUICK, finetune=True))
+
+
+def test_the_seed_alone_says_what_head_comes_out_whatever_was_drawn_before(episodes):
+    found = []
+    for before in (1, 2):
+        policy = make_policy()
+        torch.manual_seed(before)
+        for parameter in policy.head.parameters():
+            parameter.data.normal_()
+        state = torch.random.get_rng_state()
+        found.append(fit_head(policy, episodes[:5], dataclasses.replace(QUICK, updates=10), seed=3))
+        assert torch.random.get_rng_state().equal(state)
+    assert found[0] == found[1]
+
+
+def test_too_few_decisions_to_calibrate_on_are_told_before_anything_is_fitted(episodes):
+    short = [dataclasses.replace(e, observations=e.observations[:4], actions=e.actions[:3]) for e in episodes[:2]]
+    with pytest.raises(ValueError, match="at least 5 decisions for a calibration, got 3"):
+        fit_head(make_policy(), short, HeadConfig(updates=10**9))
+
+
+def test_features_of_tokens_are_compared_channel_by_channel():
+    policy = make_policy()
+    tokens = torch.randn(1, 7, 4)
+    np.testing.assert_allclose(policy.channels(tokens), tokens[0].mean(0).numpy(), rtol=1e-6)

@@ -1,3 +1,4 @@
+import gymnasium as gym
 import numpy as np
 import pytest
 from conftest import make_agent
@@ -109,3 +110,44 @@ def test_a_file_that_is_no_episode_is_named(tmp_path):
 def test_a_random_agent_leaves_no_half_written_file(tmp_path, gradient_env):
     record_episodes(tmp_path, gradient_env, make_agent(), 2, noise=0.5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["episode_00000.npz", "episode_00001.npz"]
+
+
+def test_where_actions_are_random_says_nothing_about_where_the_episode_began():
+    class Begins(gym.Env):
+        observation_space = gym.spaces.Box(-1, 1, (2,), np.float64)
+        action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return self.np_random.uniform(-1, 1, 2), {}
+
+        def step(self, action):
+            return np.zeros(2), 0.0, True, False, {}
+
+    found = [record_episode(Begins(), Still(), seed, noise=0.2) for seed in range(200)]
+    begun = np.array([episode.observations[0] for episode in found])
+    random = np.array([bool(np.any(episode.actions[0])) for episode in found])
+    for coordinate in begun.T:
+        assert coordinate[random].min() < -0.5
+        assert coordinate[random].max() > 0.5
+
+
+def test_a_policy_with_a_memory_is_told_that_an_episode_begins(gradient_env):
+    class Counting(Still):
+        def reset(self):
+            self.count = 0
+
+        def act(self, obs):
+            self.count += 1
+            return np.full(2, self.count / 100, np.float32)
+
+    policy = Counting()
+    for seed in range(2):
+        assert record_episode(gradient_env, policy, seed).actions[0].tolist() == pytest.approx([0.01, 0.01])
+
+
+def test_an_observation_of_mappings_within_a_mapping_is_refused_before_it_is_written(tmp_path):
+    obs = {"image": np.zeros((3, 4, 4), np.uint8), "robot": {"q": np.zeros(2)}}
+    with pytest.raises(ValueError, match="obs/robot is no array of numbers"):
+        RecordedEpisode([obs, obs], [np.zeros(2)]).save(tmp_path / "episode.npz")
+    assert not list(tmp_path.iterdir())

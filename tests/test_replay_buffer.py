@@ -135,3 +135,14 @@ def test_a_full_disk_is_an_error_and_not_a_crash(tmp_path, monkeypatch):
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
         ReplayBuffer(100, (3, 2, 2), 2, STACK, folder=tmp_path).begin(np.zeros((9, 2, 2), np.uint8))
+
+
+def test_observations_that_could_not_be_put_together_again_are_refused():
+    buffer = ReplayBuffer(20, (1, 2, 2), 1, STACK)
+    frames = [np.full((1, 2, 2), number, np.uint8) for number in range(9)]
+    with pytest.raises(ValueError, match="first frame as often as frames are stacked"):
+        buffer.begin(np.concatenate([np.zeros((2, 2, 2), np.uint8), frames[1]]))
+    buffer.begin(np.concatenate([frames[1]] * 3))
+    buffer.append(np.zeros(1), 0.0, False, np.concatenate([frames[1], frames[1], frames[2]]))
+    with pytest.raises(ValueError, match="without its first frame and with a new one last"):
+        buffer.append(np.zeros(1), 0.0, False, np.concatenate([frames[3], frames[4], frames[5]]))

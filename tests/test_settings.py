@@ -92,3 +92,10 @@ def test_every_field_of_every_setting_has_a_type_that_yaml_can_say():
 def test_a_path_becomes_text_and_a_path_again():
     config = TrainingConfig(augmentations=("random_overlay",), overlay_pictures=Path("some/pictures"))
     assert settings.from_dict(TrainingConfig, settings.to_dict(config)) == config
+
+
+def test_what_is_merged_into_a_mapping_may_be_said_otherwise_there(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("encoder: {<<: {shared_layers: 2, projection: 7}, shared_layers: 3}\n")
+    encoder = settings.read_yaml(AgentConfig, path).encoder
+    assert (encoder.shared_layers, encoder.projection) == (3, 7)

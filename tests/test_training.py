@@ -150,9 +150,11 @@ def test_a_second_process_changes_nothing_but_the_time(tmp_path, config):
 
 
 def test_what_fails_in_the_second_process_is_told(tmp_path):
+    here = os.getpid()
+
     def broken_env(observation):
         env = make_gradient_env(observation)
-        if observation == "pixels":
+        if os.getpid() != here:
             raise ValueError("the camera is gone")
         return env
 
@@ -310,9 +312,8 @@ def test_a_clone_sees_random_backgrounds_wherever_it_was_recorded_or_interrupted
 
 
 def test_random_backgrounds_need_an_environment_that_tells_layers_and_a_clone(tmp_path):
-    phase = make_phases(make_agent(critic=False), make_gradient_env, BACKGROUND, 0, tmp_path)[1]
     with pytest.raises(ValueError, match=r"needs an environment that has a method layers\(\); this one has none"):
-        phase.run_episode(lambda _: None)
+        make_phases(make_agent(critic=False), make_gradient_env, BACKGROUND, 0, tmp_path)
     with pytest.raises(ValueError, match="random_background goes with recipe clone alone"):
         dataclasses.replace(SAC_TINY, augmentations=("random_background",))
 
@@ -395,3 +396,39 @@ def test_a_clone_learns_from_as_many_middle_windows_as_its_settings_say(tmp_path
         clone.run_episode(lambda _: None)
     clone.close()
     assert set(shares) == {0.6}
+
+
+class Wider(gym.ActionWrapper):
+    def __init__(self, env):
+        super().__init__(env)
+        self.action_space = gym.spaces.Box(-2, 2, (2,), np.float32)
+
+    def action(self, action):
+        return action / 2
+
+
+class Stateless(gym.Wrapper):
+    def reset(self, **kwargs):
+        obs, info = super().reset(**kwargs)
+        return obs, {name: value for name, value in info.items() if name != "state"}
+
+
+@pytest.mark.parametrize(
+    ("config", "wrapper", "message"),
+    [
+        (SAC_TINY, Wider, r"span -1 to 1, .*Box\(-2.*RescaleAction"),
+        (CLONE_TINY, Wider, r"span -1 to 1, .*Box\(-2.*RescaleAction"),
+        (CLONE_TINY, Stateless, "recipe clone needs an environment that tells its state"),
+    ],
+)
+def test_an_environment_that_a_recipe_cannot_use_is_refused_before_anything_is_learned(
+    agent, tmp_path, config, wrapper, message
+):
+    with pytest.raises(ValueError, match=message):
+        make_phases(agent, lambda observation: wrapper(make_gradient_env(observation)), config, 0, tmp_path)
+
+
+def test_an_expert_takes_states_of_twice_the_digits():
+    from pad.expert import Expert
+
+    assert Expert(3, 2, 8).act(np.zeros(3, np.float64)).dtype == np.float32

@@ -18,10 +18,11 @@ from pad.checkpoint import write_folder
 from pad.deployment.agent_model import AgentModel
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.guards import FrameGuard
+from pad.deployment.learner import learning
 from pad.deployment.model import Model, Transition
 from pad.deployment.recordings import RecordedEpisode
 from pad.deployment.torch_policy import TorchPolicy
-from pad.gate import Calibration
+from pad.gate import FEWEST, Calibration
 from pad.objectives import HeadName
 from pad.tracking import progress_bar
 from pad.types import Metrics
@@ -63,7 +64,7 @@ class HeadConfig:
 def fit_head(
     policy: TorchPolicy, episodes: Sequence[RecordedEpisode], config: HeadConfig | None = None, seed: int = 0
 ) -> Metrics:
-    """Train the head of a policy on recorded episodes, in place, and calibrate its gate.
+    """Train the head of a policy on recorded episodes, in place and from random weights, and calibrate its gate.
 
     Returns:
         `loss` on episodes that were held out, `loss_of_mean`, that of always inferring the mean action (for discrete
@@ -75,10 +76,11 @@ def fit_head(
     config = config or HeadConfig()
     encoder = list(policy.encoder.parameters()) if config.finetune else []
     learned, held_out = _split(policy, episodes, config)
+    policy.head.begin_anew(seed)
     watched = [transition for episode in held_out for transition in episode]
     before, head = _actions(policy, watched), list(policy.head.parameters())
-    learning = AdaptationConfig(batch_size=config.batch_size, crop_grid="pixel")
-    _fit(policy, head, encoder, learned, watched, before, config, learning, torch.Generator().manual_seed(seed))
+    drawn = AdaptationConfig(batch_size=config.batch_size, crop_grid="pixel")
+    _fit(policy, head, encoder, learned, watched, before, config, drawn, torch.Generator().manual_seed(seed))
     return _calibrate(policy, learned, held_out, before)
 
 
@@ -115,11 +117,12 @@ def fit_agent_heads(
         self_supervised=agent.config.self_supervised or "inverse_dynamics" in heads,
         heads=(*agent.config.heads, *more),
     )
-    torch.manual_seed(seed)
     channels, height, width = agent.obs_shape
-    fitted = Agent(
-        (channels, height, width), agent.action_size, described, agent.frame_channels, critic=agent.critic is not None
-    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        fitted = Agent(
+            (channels, height, width), agent.action_size, described, agent.frame_channels, agent.critic is not None
+        )
     fitted.load_state_dict({**fitted.state_dict(), **agent.state_dict()})
     fitted.to(agent.device).train(agent.training)
     fitted.calibration = agent.calibration
@@ -128,8 +131,8 @@ def fit_agent_heads(
     learned, held_out = _split(model, episodes, config)
     watched = [transition for episode in held_out for transition in episode]
     before = _actions(model, watched)
-    learning = AdaptationConfig(batch_size=config.batch_size, crop_grid="pixel", objectives=tuple(heads))
-    _fit(model, fresh, [], learned, watched, before, config, learning, torch.Generator().manual_seed(seed))
+    drawn = AdaptationConfig(batch_size=config.batch_size, crop_grid="pixel", objectives=tuple(heads))
+    _fit(model, fresh, [], learned, watched, before, config, drawn, torch.Generator().manual_seed(seed))
     metrics = {f"{name}_loss": _held_out_loss(model, watched, name, config) for name in heads}
     if "inverse_dynamics" in heads:
         metrics |= _calibrate(model, learned, held_out, before)
@@ -148,6 +151,10 @@ def _split(
         ranges = ", ".join(f"{camera.low:g} (black) to {camera.high:g} (white)" for camera in model.cameras)
         raise ValueError(f"the recorded pictures are of one colour each: are their values from {ranges}, as declared?")
     count = min(max(1, round(config.held_out * len(episodes))), len(episodes) - 1)
+    if (decisions := sum(map(len, episodes[-count:]))) < FEWEST:
+        raise ValueError(
+            f"episodes that are held out need at least {FEWEST} decisions for a calibration, got {decisions}"
+        )
     learned, held_out = ([_transitions(model, e) for e in part] for part in (episodes[:-count], episodes[-count:]))
     return [transition for episode in learned for transition in episode], held_out
 
@@ -191,6 +198,7 @@ def _transitions(model: Model, episode: RecordedEpisode) -> list[Transition]:
     ]
 
 
+@learning
 def _fit(
     model: Model,
     head: list[nn.Parameter],
@@ -199,7 +207,7 @@ def _fit(
     watched: list[Transition],
     before: np.ndarray,
     config: HeadConfig,
-    learning: AdaptationConfig,
+    drawn: AdaptationConfig,
     generator: torch.Generator,
 ) -> None:
     flags = [parameter.requires_grad for parameter in model.network.parameters()]
@@ -212,7 +220,7 @@ def _fit(
     within = [parameter.detach().clone() for parameter in encoder]
     with progress_bar("fitting the head", config.updates, 0, "updates") as bar:
         for update in range(1, config.updates + 1):
-            loss = model.loss(transitions, _picks(len(transitions), learning, generator), learning, generator)
+            loss = model.loss(transitions, _picks(len(transitions), drawn, generator), drawn, generator)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

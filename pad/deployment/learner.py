@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from pad.deployment.state import PARTS
 from pad.gate import Gate, RunningAverage
 from pad.types import Metrics
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Weights = tuple[Tensor, ...]
 """Values of what moves; never changed once they are in use."""
 CHECK_EVERY = 4
@@ -62,6 +65,17 @@ class _Kept:
     action: Any = None
 
 
+def learning(method: Callable[P, T]) -> Callable[P, T]:
+    """With gradients, whatever mode of PyTorch the control loop is in: under `no_grad` it may act and observe."""
+
+    @wraps(method)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        with torch.inference_mode(False), torch.enable_grad():
+            return method(*args, **kwargs)
+
+    return called
+
+
 class Learner:
     """Moves a copy of the weights by gradient steps, and takes it over when the guards allow it.
 
@@ -73,6 +87,7 @@ class Learner:
         allowed: asked before learning at each decision whether there is time.
     """
 
+    @learning
     def __init__(
         self, model: Model, config: AdaptationConfig, seed: int, allowed: Callable[[], bool] = lambda: True
     ) -> None:
@@ -107,6 +122,7 @@ class Learner:
         if self.config.reset == "episode":
             self.restore()
 
+    @learning
     def restore(self) -> None:
         """Back to the trained weights, with a fresh optimizer and an empty memory."""
         self._return_to(self.trained)
@@ -152,6 +168,7 @@ class Learner:
         finally:
             self._hold(self.weights)
 
+    @learning
     def learn(self, transition: Transition) -> Metrics:
         """Learn from one transition, as far as the guards allow.
 
@@ -346,6 +363,7 @@ class Learner:
             "moments": self._moments,
         }
 
+    @learning
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what was learned.
 

@@ -123,7 +123,12 @@ class Model(ABC):
         """Self-supervised loss to learn from: a random view of `transitions[pick]` for each pick."""
 
     def channels(self, features: Tensor) -> np.ndarray:
-        """The average of each channel of the features over the picture: what the gate compares with training."""
+        """The average of each channel of the features over the picture: what the gate compares with training.
+
+        Channels come first, but last after tokens.
+        """
+        if features.dim() == 3:
+            return _row(features.mean(1))
         return features[0].flatten(1).mean(1).double().cpu().numpy() if features.dim() > 2 else _row(features)
 
     def see(self, obs: Observation) -> Seen:

@@ -18,7 +18,7 @@ from pad.deployment.budget import Budget
 from pad.deployment.camera import Observation
 from pad.deployment.config import ADAPTATIONS, AdaptationConfig
 from pad.deployment.guards import FrameGuard
-from pad.deployment.learner import Features, Learner, Weights
+from pad.deployment.learner import Features, Learner, Weights, learning
 from pad.deployment.model import Model, Seen, Transition
 from pad.deployment.state import digest, load_state, save_state
 from pad.types import Metrics
@@ -73,6 +73,7 @@ class AdaptivePolicy:
             for a gate.
     """
 
+    @learning
     def __init__(
         self,
         policy: Agent | Model,

@@ -32,13 +32,21 @@ class RecordedEpisode:
         yield from zip(self.observations[:-1], self.actions, self.observations[1:], strict=True)
 
     def save(self, path: Path) -> None:
-        """As a compressed .npz: `actions`, and `obs` or `obs/<key>` for each entry of an observation."""
+        """As a compressed .npz: `actions`, and `obs` or `obs/<key>` for each entry of an observation.
+
+        Raises:
+            ValueError: when an observation holds anything but arrays.
+        """
         arrays: dict[str, Any] = {"actions": np.array(self.actions), "episode_return": np.array(self.episode_return)}
         first = self.observations[0]
         if isinstance(first, Mapping):
             arrays |= {f"obs/{key}": np.stack([obs[key] for obs in self.observations]) for key in first}
         else:
             arrays["obs"] = np.stack(self.observations)
+        if nested := [name for name, array in arrays.items() if array.dtype.hasobject]:
+            raise ValueError(
+                f"{', '.join(nested)} is no array of numbers: observations may be a mapping of arrays, not more"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.new")
         try:
@@ -76,13 +84,17 @@ def record_episode(env: gym.Env, policy: Any, seed: int, noise: float = 0.0) -> 
     """One episode.
 
     Args:
-        policy: an agent of this package, a model, or anything whose `act` turns an observation into an action.
+        policy: an agent of this package, a model, or anything whose `act` turns an observation into an action; where
+            it has a `reset`, it is told that an episode begins.
         noise: chance of a random action at each step. Some of it shows the head actions that the policy does not take.
     """
     policy = FrozenPolicy(policy) if isinstance(policy, (Agent, Model)) else policy
-    rng = np.random.default_rng(seed)
+    # A stream of its own: environments draw theirs from the seed itself.
+    rng = np.random.default_rng([seed, *b"noise"])
     env.action_space.seed(int(rng.integers(2**31)))
     obs, _ = env.reset(seed=seed)
+    if callable(reset := getattr(policy, "reset", None)):
+        reset()
     episode, over = RecordedEpisode([_copied(obs)]), False
     while not over:
         action = env.action_space.sample() if rng.uniform() < noise else policy.act(obs)

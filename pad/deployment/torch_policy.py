@@ -52,6 +52,14 @@ class ActionHead(nn.Module):
         self.projection = Projection(features, projection)
         self.head = mlp(2 * projection, hidden, outputs)
 
+    def begin_anew(self, seed: int) -> None:
+        """Random weights, the same for the same seed."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for layer in self.modules():
+                if isinstance(layer, nn.Linear | nn.LayerNorm):
+                    layer.reset_parameters()
+
     def loss(self, features: Tensor, action: Tensor, next_features: Tensor) -> Scalar:
         """Of a batch of transitions; actions as `TorchPolicy.action` gives them."""
         # Whatever number format the encoder computes in.
@@ -70,8 +78,9 @@ class TorchPolicy(Model):
     weights, in the order in which they were declared; with `affine` their biases and the scales of normalisation alone.
 
     Args:
-        encoder: pictures (batch, channels, height, width), float, to features of any shape; where there are several
-            cameras, a dictionary of them by their keys. Copied in evaluation mode, never changed.
+        encoder: pictures (batch, channels, height, width), float, to features: (batch, channels, height, width),
+            (batch, tokens, channels) or (batch, channels), of which the gate compares each channel's average; where
+            there are several cameras, a dictionary of them by their keys. Copied in evaluation mode, never changed.
         act: features with a batch dimension of one, and the entries of the observation that are no pixels, to the most
             likely action as the environment takes it: `lambda features, rest: my_head(features)[0].numpy()`. It is
             called without gradients and not copied: leave what it uses in evaluation mode, and do not train it

@@ -29,8 +29,8 @@ from pad.seeding import training_seed
 from pad.strong import LAYERED, StrongAugmentation, StrongAugmentations
 from pad.training.config import TrainingConfig
 from pad.training.goals import GoalRedrawing, Goals
-from pad.training.recording import MakeEnv, Pending, Plan, Recorder
-from pad.training.stepping import InlineStepper, Stepper, make_stepper
+from pad.training.recording import Layered, MakeEnv, Pending, Plan, Recorder
+from pad.training.stepping import InlineStepper, Stepper, make_stepper, shape_of_actions
 from pad.types import Batch, Metrics
 
 Advance = Callable[[int], None]
@@ -74,11 +74,33 @@ def make_phases(agent: Agent, make_env: MakeEnv, config: TrainingConfig, seed: i
         return [_pixel_sac(agent, make_env, config, seed, folder / "replay")]
     state_env = make_env("state")
     (state_size,), action_size = state_env.observation_space.shape or (), agent.action_size
+    _check_pixels(make_env("pixels"), state_size, LAYERED in config.clone.augmentations, seed)
     expert = Expert(state_size, action_size, config.expert.hidden).to(agent.device)
     return [
         _expert_sac(expert, state_env, config, seed, folder / "replay_expert"),
         ClonePhase(agent, expert, state_size, make_env, config, seed, folder / "replay"),
     ]
+
+
+def _check_pixels(env: gym.Env, state_size: int, layered: bool, seed: int) -> None:
+    """Whether a clone can be recorded there, which else would be found out when the expert has been trained.
+
+    Raises:
+        ValueError: when it cannot.
+    """
+    try:
+        shape_of_actions(env.action_space)
+        _, info = env.reset(seed=training_seed(seed, 0))
+        if "state" not in info:
+            raise ValueError(
+                "recipe clone needs an environment that tells its state in info['state']; this one does not"
+            )
+        if len(info["state"]) != state_size:
+            raise ValueError(f"info['state'] has {len(info['state'])} numbers, the observation of states {state_size}")
+        if layered and not isinstance(env.unwrapped, Layered):
+            raise ValueError("random_background needs an environment that has a method layers(); this one has none")
+    finally:
+        env.close()
 
 
 def _pixel_sac(agent: Agent, make_env: MakeEnv, config: TrainingConfig, seed: int, folder: Path) -> "SACPhase":
@@ -230,7 +252,10 @@ def strong_augmentations(
 
     Raises:
         FileNotFoundError: when there are no pictures in their folder.
+        ValueError: when frames do not have the colours that one needs.
     """
+    if "color_jitter" in names and agent.frame_channels != 3:
+        raise ValueError(f"color_jitter needs three colours, the frames of this agent have {agent.frame_channels}")
     pictures = None
     if config.overlay_pictures is not None:  # goes with augmentations that show it
         pictures = load_pictures(config.overlay_pictures, *agent.obs_shape[1:])

@@ -44,12 +44,28 @@ def make_stepper(make_env: MakeEnv, observation: str, own_process: bool) -> Step
     return ProcessStepper(make_env, observation) if own_process else InlineStepper(make_env(observation))
 
 
+def shape_of_actions(space: gym.Space) -> tuple[int, ...]:
+    """Of the actions that an agent of this package may take.
+
+    Raises:
+        ValueError: when they do not span -1 to 1.
+    """
+    if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
+        raise ValueError(f"an agent's actions are a vector, Box(-1, 1, (n,)); this environment's are {space}")
+    if not (np.allclose(space.low, -1) and np.allclose(space.high, 1)):
+        raise ValueError(
+            f"an agent's actions span -1 to 1, this environment's {space}: gymnasium.wrappers.RescaleAction(env, -1.0, "
+            "1.0) scales them"
+        )
+    return space.shape
+
+
 class InlineStepper:
     """In this process: the step waits until it is finished, and is then made."""
 
     def __init__(self, env: gym.Env) -> None:
         self._env, self._action = env, np.zeros(0)
-        self.action_shape = env.action_space.shape or ()
+        self.action_shape = shape_of_actions(env.action_space)
         self.state: np.ndarray | None = None
 
     def reset(self, seed: int) -> np.ndarray:
@@ -77,7 +93,7 @@ class ProcessStepper:
             self._envs = AsyncVectorEnv(
                 [lambda: make_env(observation)], context="spawn", autoreset_mode=AutoresetMode.DISABLED
             )
-        self.action_shape = self._envs.single_action_space.shape or ()
+        self.action_shape = shape_of_actions(self._envs.single_action_space)
         self.state: np.ndarray | None = None
 
     def reset(self, seed: int) -> np.ndarray:
