@@ -9,6 +9,7 @@ import numpy as np
 from pad.agent import Agent
 from pad.colors import ColorStatistics
 from pad.deployment import FrozenPolicy, Model, as_model
+from pad.deployment.model import step_of
 from pad.evaluation import run_episode
 from pad.gate import Calibration
 from pad.types import Metrics
@@ -23,6 +24,7 @@ class _Recording:
         self.channels: list[np.ndarray] = []
         self.frames: list[np.ndarray] = []
         """Newest ones of all episodes, of the first camera."""
+        self.largest_step = 0.0
 
     def reset(self) -> None:
         self.losses, self.channels = [], []
@@ -36,6 +38,7 @@ class _Recording:
         camera = self._model.cameras[0]
         newest = transition.next_obs.pictures[0][-camera.frame_channels :, ::4, ::4].float().cpu().numpy()
         self.frames.append(255 * (newest - camera.low) / (camera.high - camera.low))
+        self.largest_step = max(self.largest_step, step_of(transition, self._model.cameras))
         self.losses.append(loss)
         self.channels.append(channels)
         return {}
@@ -53,4 +56,4 @@ def calibrate(policy: Agent | Model, env: gym.Env, seeds: Sequence[int]) -> Cali
         run_episode(env, recording, seed)
         losses.append(recording.losses)
         channels.append(np.array(recording.channels))
-    return Calibration.of(losses, channels, ColorStatistics.of(recording.frames))
+    return Calibration.of(losses, channels, ColorStatistics.of(recording.frames), recording.largest_step)

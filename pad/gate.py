@@ -108,6 +108,9 @@ class Calibration:
     """None where only the loss was measured."""
     colors: ColorStatistics | None = None
     """Of the newest frames."""
+    largest_step: float | None = None
+    """Largest mean difference between two successive frames, as a share of the range from black to white; None where
+    it was not measured."""
 
     @classmethod
     def of(
@@ -115,6 +118,7 @@ class Calibration:
         episodes: Sequence[Sequence[float]],
         features: Sequence[np.ndarray] | None = None,
         colors: ColorStatistics | None = None,
+        largest_step: float | None = None,
     ) -> "Calibration":
         """From the losses of some episodes, decision by decision, and their features.
 
@@ -126,7 +130,7 @@ class Calibration:
             raise ValueError(f"a calibration needs at least {FEWEST} decisions, got {decisions}")
         mean = float(np.mean([loss for losses in episodes for loss in losses]))
         found = None if features is None else FeatureRange.of(features)
-        return cls(mean, usual(episodes), len(episodes), found, colors)
+        return cls(mean, usual(episodes), len(episodes), found, colors, largest_step)
 
 
 class RunningAverage:

@@ -28,6 +28,12 @@ CONFIG = AdaptationConfig(batch_size=4, memory=4, reset="never", guards=NO_GUARD
 GUARDED = AdaptationConfig(batch_size=4, memory=4, reset="never", learning_rate=1e-3)
 
 
+@pytest.fixture(autouse=True)
+def fitted(monkeypatch):
+    """What a head infers does not matter here."""
+    monkeypatch.setattr(TorchPolicy, "fitted", property(lambda _: True, lambda *_: None), raising=False)
+
+
 def learned(agent, transition, config=CONFIG, steps: int = 3) -> AdaptivePolicy:
     policy = AdaptivePolicy(agent, config)
     for _ in range(steps):

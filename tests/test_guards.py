@@ -656,7 +656,8 @@ def test_behind_a_shut_gate_of_features_not_even_the_loss_is_computed(agent, mon
 
 def test_a_loop_that_observes_late_acts_on_the_newest_frame_when_one_is_lost(agent):
     policy, frozen = AdaptivePolicy(agent, guarded(frames=True)), FrozenPolicy(agent)
-    policy._learner.given_up = policy._told = True
+    policy._learner.given_up = True
+    policy._told.add("given_up")
     for late in (3, 12):
         policy.reset()
         stream = [scene(step) for step in range(late + 1)]

@@ -20,6 +20,12 @@ CONVOLUTIONS = dataclasses.replace(COLOR, moves="convolutions", learning_rate=1e
 BOTH = dataclasses.replace(CONVOLUTIONS, moves="convolutions_and_head")
 
 
+@pytest.fixture(autouse=True)
+def fitted(monkeypatch):
+    """What a head infers does not matter here."""
+    monkeypatch.setattr(TorchPolicy, "fitted", property(lambda _: True, lambda *_: None), raising=False)
+
+
 class Network(nn.Module):
     """A user's network: convolutions, and a head that gives actions in the environment's units."""
 

@@ -145,5 +145,13 @@ class AgentModel(RecordableModel):
 
 
 def as_model(policy: Agent | Model) -> Model:
-    """What deployment works on; a model is itself."""
-    return policy if isinstance(policy, Model) else AgentModel(policy)
+    """What deployment works on; a model is itself.
+
+    Raises:
+        TypeError: when it is neither an agent of this package nor a model.
+    """
+    if isinstance(policy, Model):
+        return policy
+    if not isinstance(policy, Agent):
+        raise TypeError(f"a policy must be an agent of this package, or TorchPolicy(...), got {type(policy).__name__}")
+    return AgentModel(policy)

@@ -13,7 +13,11 @@ Moves = Literal["color", "color_and_detail", "affine", "convolutions", "convolut
 
 @dataclass(frozen=True)
 class GuardConfig:
-    """Guards around the learning of a deployed policy; each can be switched off by None (False, 0)."""
+    """Guards around the learning of a deployed policy.
+
+    Each can be switched off: `frames` and `home` by False, `pull` and `average` by 0, the others by None (`trial` with
+    `action_jump`, which is measured in it).
+    """
 
     frames: bool = True
     """Act on the last valid observation in place of one that no working camera sends, and learn from neither."""
@@ -101,6 +105,8 @@ class AdaptationConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if not isinstance(self.guards, GuardConfig):
+            raise TypeError(f"guards must be a GuardConfig(...), got {self.guards!r}")
         for name in ("batch_size", "memory", "transitions", "every", "updates"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -17,8 +17,10 @@ CONSTANT = 0.01
 """A frame whose values span no more than this share of the range shows nothing."""
 SUDDEN = 0.08
 """A mean difference between successive frames below this share of the range is never sudden."""
+STEP_FACTOR = 1.5
+"""Nor is one below this many times the largest of training."""
 SUDDEN_FACTOR = 4.0
-"""Above that, sudden is what exceeds this many times the largest recent difference."""
+"""Above that, sudden is what exceeds this many times the largest recent difference, but for glitches."""
 PATIENCE = 5
 """Frames in a row that may be found sudden; then the scene is taken to be what it looks like."""
 RECENT = 32
@@ -36,17 +38,22 @@ class FrameGuard:
     declared), `not_finite`, `constant` (black, white, or any one colour), `sudden` (far from the frame
     before, and the next one far from it again: noise, a shifted picture; a scene that changes and stays is
     taken after one decision).
+
+    Args:
+        largest_step: largest mean difference between successive frames where the policy was trained, as a share of the
+            range; None where nobody measured it.
     """
 
-    def __init__(self, cameras: Sequence[Camera]) -> None:
+    def __init__(self, cameras: Sequence[Camera], largest_step: float | None = None) -> None:
         self._cameras = tuple(cameras)
+        self._least_limit = max(SUDDEN, STEP_FACTOR * (largest_step or 0.0))
+        self._differences: deque[float] = deque(maxlen=RECENT)
         self.reset()
 
     def reset(self) -> None:
-        """A new episode begins: its first frame may look like anything."""
+        """A new episode begins: its first frame may look like anything. How fast scenes change is remembered."""
         self._valid: list[np.ndarray] | None = None
         self._doubted: list[np.ndarray] | None = None
-        self._differences: deque[float] = deque(maxlen=RECENT)
         self._steps: list[float] = []
 
     def fault(self, obs: Observation, remember: bool = True) -> str | None:
@@ -88,7 +95,7 @@ class FrameGuard:
 
     def _limit(self) -> float:
         largest = sorted(self._differences)[-1 - GLITCHES :]
-        return max(SUDDEN, SUDDEN_FACTOR * min(largest, default=0.0))
+        return max(self._least_limit, SUDDEN_FACTOR * min(largest, default=0.0))
 
 
 def _blind(pixels: np.ndarray, camera: Camera) -> str | None:

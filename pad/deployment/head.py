@@ -19,7 +19,7 @@ from pad.deployment.agent_model import AgentModel
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.guards import FrameGuard
 from pad.deployment.learner import learning
-from pad.deployment.model import Model, Transition
+from pad.deployment.model import Model, Transition, step_of
 from pad.deployment.recordings import RecordedEpisode
 from pad.deployment.torch_policy import TorchPolicy
 from pad.gate import FEWEST, Calibration
@@ -81,6 +81,7 @@ def fit_head(
     before, head = _actions(policy, watched), list(policy.head.parameters())
     drawn = AdaptationConfig(batch_size=config.batch_size, crop_grid="pixel")
     _fit(policy, head, encoder, learned, watched, before, config, drawn, torch.Generator().manual_seed(seed))
+    policy.fitted = True
     return _calibrate(policy, learned, held_out, before)
 
 
@@ -185,7 +186,8 @@ def calibrate_on(model: Model, episodes: Sequence[Sequence[Transition]]) -> Cali
     """What the self-supervised loss and the features are like in recorded episodes."""
     looks = [[model.look(transition) for transition in episode] for episode in episodes]
     losses = [[loss for loss, _ in look] for look in looks]
-    return Calibration.of(losses, [np.array([channels for _, channels in look]) for look in looks])
+    steps = [step_of(transition, model.cameras) for episode in episodes for transition in episode]
+    return Calibration.of(losses, [np.array([c for _, c in look]) for look in looks], largest_step=max(steps))
 
 
 def _transitions(model: Model, episode: RecordedEpisode) -> list[Transition]:
@@ -292,7 +294,7 @@ def save_head(folder: str | Path, policy: TorchPolicy) -> None:
     named, kept = (*policy.network.named_parameters(), *policy.network.named_buffers()), policy.network.state_dict()
     weights = {name: value.detach().cpu().contiguous() for name, value in named if name in kept}
     calibration = None if policy.calibration is None else settings.to_dict(policy.calibration)
-    about = {"head": FORMAT, "origin": policy.origin, "calibration": calibration}
+    about = {"head": FORMAT, "origin": policy.origin, "policy": policy.described, "calibration": calibration}
     described = yaml.safe_dump(about, sort_keys=False).encode()
     write_folder(folder, {"config.yaml": described, "model.safetensors": safetensors.torch.save(weights)})
 
@@ -327,10 +329,14 @@ def load_head(folder: str | Path, policy: TorchPolicy) -> TorchPolicy:
             raise ValueError(f"it has format {about['head']}, this version reads up to {FORMAT}: update pad")
         if about.get("origin", policy.origin) != policy.origin:
             raise ValueError("it was fitted to an encoder with other weights than this policy's")
+        for name, here in policy.described.items():
+            if (there := about.get("policy", {}).get(name, here)) != here:
+                raise ValueError(f"it was fitted to a policy with {name} {there}, this one has {here}")
         loaded = policy.copy()
         safetensors.torch.load_model(loaded.network, candidate / "model.safetensors")
         if not all(bool(value.isfinite().all()) for value in loaded.network.state_dict().values()):
             raise ValueError("it holds NaN or infinite weights")
+        loaded.fitted = True
         if about["calibration"]:
             loaded.calibration = settings.from_dict(Calibration, about["calibration"], "calibration")
     except Exception as error:  # whatever a foreign file makes its readers say

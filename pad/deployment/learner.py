@@ -93,8 +93,8 @@ class Learner:
     ) -> None:
         self.model, self.config, self._seed, self._allowed = model, config, seed, allowed
         guards = config.guards
-        self._gate = make_gate(model, config)
         model.check(config)
+        self._gate = make_gate(model, config)
         model.network.requires_grad_(False)
         self.moving = model.moving(config)
         self._parameters = list(self.moving.values())
@@ -113,6 +113,8 @@ class Learner:
         self._worked = False
         self.given_up = False
         """Whether repeated failure has ended all learning."""
+        self.error: Exception | None = None
+        """The last one that an update raised."""
         self.restore()
 
     def reset(self) -> None:
@@ -186,9 +188,10 @@ class Learner:
             return {"updates": 0}
         try:
             return self._learn_guarded(transition)
-        except Exception:  # whatever PyTorch says, memory that is used up included
+        except Exception as error:  # whatever PyTorch says, memory that is used up included
             if not self._worked:
                 raise  # it never can
+            self.error = error
             self._fail("error")
             return {"updates": 0}
 

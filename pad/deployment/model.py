@@ -37,6 +37,15 @@ class Transition:
     """Its number in the episode, from 0, those that nothing is learned from included; None where nobody counts."""
 
 
+def step_of(transition: Transition, cameras: Sequence[Camera]) -> float:
+    """Mean difference between its newest frames, as a share of the range, of the camera that differs most."""
+    found = 0.0
+    for camera, before, after in zip(cameras, transition.obs.pictures, transition.next_obs.pictures, strict=True):
+        moved = after[-camera.frame_channels :].float() - before[-camera.frame_channels :].float()
+        found = max(found, float(moved.abs().mean()) / (camera.high - camera.low))
+    return found
+
+
 class Model(ABC):
     """A policy with a self-supervised head, as deployment sees it.
 
@@ -194,13 +203,19 @@ class RecordableModel(Model):
         """The same loss as `loss`, from inputs on the model's device, with nothing read back from there."""
 
 
+class OutOfBounds(ValueError):
+    """An action is out of range by more than the range."""
+
+
 def within_bounds(scaled: np.ndarray, action: Any, bounds: Any) -> np.ndarray:
     """An action that is scaled to [-1, 1], held there as the machine holds it; what is not finite stays.
 
     Raises:
-        ValueError: when it is out of range by more than the range: it is in other units.
+        OutOfBounds: when it is out of range by more than the range: it is in other units.
     """
     finite = np.isfinite(scaled)
     if (np.abs(scaled[finite]) > 3).any():
-        raise ValueError(f"action must be within {bounds}, got {np.asarray(action)}")
+        raise OutOfBounds(
+            f"action must be within {bounds}, got {np.asarray(action)}: clip it, or declare the units that it is in"
+        )
     return np.where(finite, np.clip(scaled, -1, 1), scaled)

@@ -3,12 +3,14 @@
 import warnings
 from collections import Counter, deque
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pad.agent import Agent
 from pad.checkpoint import load_checkpoint
@@ -19,16 +21,21 @@ from pad.deployment.camera import Observation
 from pad.deployment.config import ADAPTATIONS, AdaptationConfig
 from pad.deployment.guards import FrameGuard
 from pad.deployment.learner import Features, Learner, Weights, learning
-from pad.deployment.model import Model, Seen, Transition
+from pad.deployment.model import Model, OutOfBounds, Seen, Transition
 from pad.deployment.state import digest, load_state, save_state
 from pad.types import Metrics
 
+LONG_BLIND = 20
+"""Decisions in a row without a valid observation that are worth a warning."""
 KNOWN = 4
 """Arrivals that are recognized when they are shown again: a loop may observe a few decisions after it acted."""
 
 
 class FrozenPolicy:
-    """Acts as it was trained, and learns nothing."""
+    """Acts as it was trained, and learns nothing.
+
+    Without guards: an observation that is none of the declared kind is an error at any time.
+    """
 
     drift = 0.0
 
@@ -50,6 +57,19 @@ class FrozenPolicy:
         """Nothing is learned."""
         return {}
 
+    def report(self) -> Metrics:
+        """Nothing has moved."""
+        return {"drift": 0.0, "updates": 0}
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+    def __enter__(self) -> "FrozenPolicy":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 class AdaptivePolicy:
     """Keeps the encoder of a deployed policy learning, with no reward.
@@ -64,6 +84,7 @@ class AdaptivePolicy:
 
     Args:
         policy: an agent of this package, or any policy behind a `Model`.
+        config: settings, or the name of some: default, light, unguarded, paper.
         adaptation: `inline` learns inside `observe`, as in the paper. `background` learns in a thread beside the
             control loop: `observe` returns at once, and new weights are taken over at the next `act`.
         budget: how much learning fits; None for as much as the settings ask for.
@@ -77,16 +98,16 @@ class AdaptivePolicy:
     def __init__(
         self,
         policy: Agent | Model,
-        config: AdaptationConfig | None = None,
+        config: AdaptationConfig | str | None = None,
         seed: int = 0,
         adaptation: Literal["inline", "background"] = "inline",
         budget: Budget | None = None,
     ) -> None:
         if adaptation not in ("inline", "background"):
             raise ValueError(f"adaptation must be inline or background, got {adaptation!r}")
-        self.config = config or ADAPTATIONS["default"]
+        self.config = _settings(config)
         self._model = as_model(policy).copy()
-        self._frames = FrameGuard(self._model.cameras) if self.config.guards.frames else None
+        self._frames = make_frame_guard(self._model) if self.config.guards.frames else None
         budget = budget or Budget()
         self._background: Background | None = None
         if adaptation == "inline":
@@ -100,7 +121,9 @@ class AdaptivePolicy:
         self._budget = budget
         self._counts: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
-        self._told, self._first, self._in_range, self._closed = False, True, False, False
+        self._told: set[str] = set()
+        self._first, self._in_range, self._acts_well, self._closed = True, False, False, False
+        self._updates = 0
         self._last_ever: Seen | None = None
         self._weights: Weights = self._learner.weights
         self._begin()
@@ -109,7 +132,7 @@ class AdaptivePolicy:
     def from_checkpoint(
         cls,
         name: str | Path,
-        config: AdaptationConfig | None = None,
+        config: AdaptationConfig | str | None = None,
         seed: int = 0,
         adaptation: Literal["inline", "background"] = "inline",
         budget: Budget | None = None,
@@ -164,7 +187,7 @@ class AdaptivePolicy:
                     raise ValueError("the snapshot began from the weights of another policy")
             self._learner.restore()
             self._learner.forgive()
-            self._told = False
+            self._told.discard("given_up")
             if snapshot is not None:
                 self._learner.load_state_dict(snapshot)
 
@@ -238,11 +261,26 @@ class AdaptivePolicy:
         self._blind = 0 if seen is not None else self._blind + 1
         if seen is not None:
             self._last_valid = self._last_ever = seen  # though it may have been shown before
-        elif self._last_valid is not None:
-            seen = self._with_rest(self._last_valid, obs)
-        if seen is None:  # blind from the episode's first frame on: something must be done
-            seen = self._blindly(obs)
-        return self._features.action(seen, self._weights)
+        else:
+            # Blind from the episode's first frame on, something must be done all the same.
+            seen = self._blindly(obs) if self._last_valid is None else self._with_rest(self._last_valid, obs)
+            if self._blind == LONG_BLIND:
+                self._warn("blind", f"no valid observation for {LONG_BLIND} decisions: the last valid one is acted on")
+        action = self._features.action(seen, self._weights)
+        if not self._acts_well:  # before a machine moves by it
+            self._check_own(action)
+        return action
+
+    def _check_own(self, action: Any) -> None:
+        with suppress(OutOfBounds):  # the machine will hold it
+            self._model.action(action)
+        self._acts_well = True
+
+    def _warn(self, what: str, message: str) -> None:
+        """Once."""
+        if what not in self._told:
+            self._told.add(what)
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
 
     def _with_rest(self, seen: Seen, obs: Observation) -> Seen:
         """Earlier pictures with the newest of the other entries, as far as there are any."""
@@ -267,14 +305,14 @@ class AdaptivePolicy:
 
         Raises:
             TypeError, ValueError: when the very first observation is not what was declared, or the action has another
-                shape than the policy's or is far out of its range.
+                shape than the policy's, or the first one is far out of its range.
         """
-        taken = self._model.action(action)
+        taken = self._taken(action)
         seen, next_seen = self._admit(obs, is_earlier=True), self._admit(next_obs, arrives=True)
         self._acted = False
         self._decisions += 1
         metrics: Metrics = {"updates": 0}
-        if seen is not None and next_seen is not None:
+        if seen is not None and next_seen is not None and taken is not None:
             if not bool(taken.isfinite().all()):
                 self._counts["action_not_finite"] += 1
             elif self._frames is not None and _same(seen, next_seen):
@@ -283,22 +321,36 @@ class AdaptivePolicy:
             else:
                 self._stuck = 0
                 metrics = self._learn(Transition(seen, taken, next_seen, self._decisions - 1))
-        if self._learner.given_up and not self._told:
-            self._told = True
-            warnings.warn("adaptation failed repeatedly and is off: the policy acts with its trained weights",
-                          RuntimeWarning, stacklevel=2)  # fmt: skip
+        if self._learner.error is not None:
+            error = self._learner.error
+            self._warn("error", f"an update failed and was dropped: {type(error).__name__}: {error}")
+        if self._learner.given_up:
+            self._warn("given_up", "adaptation failed repeatedly and is off: the policy acts with its trained weights")
         counts = Counter(self.counts)
         acted, self._reported = counts - self._reported, counts
         return {**metrics, **{f"guards/{reason}": count for reason, count in acted.items()}}
 
+    def _taken(self, action: Any) -> Tensor | None:
+        """The action that was taken; None for one far out of range, where earlier ones were not."""
+        try:
+            taken = self._model.action(action)
+        except OutOfBounds:
+            if not self._decisions:
+                raise
+            self._counts["action_out_of_bounds"] += 1
+            return None
+        return taken
+
     def _learn(self, transition: Transition) -> Metrics:
         if self._closed:
+            self._counts["closed"] += 1
             return {"updates": 0}
         if self._background is not None:
             return self._background.submit(transition)
         with self._budget.spending():
             metrics = self._learner.learn(transition)
         self._weights = self._learner.weights
+        self._updates += int(metrics["updates"])
         return metrics
 
     def _take_over(self) -> None:
@@ -335,6 +387,9 @@ class AdaptivePolicy:
         fault = None if self._frames is None else self._frames.fault(obs, remember=not by_itself)
         if fault is not None:
             self._counts[f"frames_{fault}"] += 1
+            if fault == "type" and obs is not None:
+                self._warn("type", f"an observation is a {type(obs).__name__}, none of the declared kind: it is taken "
+                           "for a lost frame")  # fmt: skip
         elif not self._in_range:  # a camera that was black at first has said nothing about its units
             for camera in self._model.cameras:
                 camera.check_range(camera.checked(obs))
@@ -360,12 +415,12 @@ class AdaptivePolicy:
 
     def report(self) -> Metrics:
         """Where adaptation stands: drift from the trained weights, decisions in a row without a valid observation and
-        in a row with the same picture to the bit, how often each guard acted; in the background also updates, and the
-        age of the weights in use.
+        in a row with the same picture to the bit, updates, how often each guard acted; in the background also updates a
+        second, and the age of the weights in use.
         """
         figures: Metrics = {
             "drift": self.drift, "given_up": float(self._learner.given_up), "blind_decisions": self._blind,
-            "stuck_decisions": self._stuck,
+            "stuck_decisions": self._stuck, "updates": self._updates,
         }  # fmt: skip
         if self._background is not None:
             figures |= self._background.report()
@@ -402,6 +457,20 @@ class MeasuredPolicy:
             return self._policy.observe(obs, action, next_obs)
         loss = self.model.measure(self.model.transition(obs, action, next_obs))
         return {**self._policy.observe(obs, action, next_obs), "self_supervised_loss": loss}
+
+
+def _settings(config: AdaptationConfig | str | None) -> AdaptationConfig:
+    """Those of that name, or the ones themselves."""
+    if isinstance(config, str):
+        if config not in ADAPTATIONS:
+            raise ValueError(f"unknown settings {config!r}; known: {', '.join(ADAPTATIONS)}")
+        return ADAPTATIONS[config]
+    return config or ADAPTATIONS["default"]
+
+
+def make_frame_guard(model: Model) -> FrameGuard:
+    """Knows how fast scenes change where the policy was trained, if that was measured."""
+    return FrameGuard(model.cameras, None if model.calibration is None else model.calibration.largest_step)
 
 
 def _fingerprint(obs: Observation) -> Any:

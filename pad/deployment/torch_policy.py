@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pad import settings
 from pad.augmentations import random_shift
 from pad.deployment.camera import Camera
 from pad.deployment.config import AdaptationConfig
-from pad.deployment.model import Model, Seen, Transition, within_bounds
+from pad.deployment.model import Model, OutOfBounds, Seen, Transition, within_bounds
 from pad.deployment.state import digest
 from pad.encoder import Projection
 from pad.networks import mlp
@@ -116,6 +117,8 @@ class TorchPolicy(Model):
             raise TypeError("encoder must be a plain torch.nn.Module, got one with scripted or traced parts")
         if padding < 0:
             raise ValueError(f"padding must be at least 0, got {padding}")
+        self.fitted = False
+        """Whether its head has learned anything."""
         self._act, self._space, self._input_range, self._padding = act, action_space, input_range, padding
         self.discrete = isinstance(action_space, gym.spaces.Discrete)
         if isinstance(action_space, gym.spaces.Box):
@@ -130,7 +133,7 @@ class TorchPolicy(Model):
         features = self._dry_run(device)
         self.network["head"] = ActionHead(features, action_space).to(device)
 
-    @torch.no_grad()
+    @torch.enable_grad()
     def _dry_run(self, device: torch.device) -> int:
         pictures = [torch.full((2, *c.picture_shape), c.low, device=device) for c in self.cameras]
         shapes = [tuple(picture.shape) for picture in pictures]
@@ -141,7 +144,26 @@ class TorchPolicy(Model):
         if not isinstance(features, Tensor) or features.dim() < 2 or len(features) != 2:
             got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise ValueError(f"the encoder must give a tensor of (batch, ...) of pictures {shapes}, got {got}")
+        if not features.requires_grad:
+            raise ValueError(
+                "the encoder's features have no gradient: does it run under torch.no_grad, or detach them?"
+            )
         return int(np.prod(features.shape[1:]))
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What a head that is fitted to this policy depends on beside its weights: plain containers."""
+        space = self._space
+        actions = ({"first": int(space.start), "choices": int(space.n)} if isinstance(space, gym.spaces.Discrete)
+                   else {"low": self._low.tolist(), "high": self._high.tolist()})  # fmt: skip
+        cameras = [settings.to_dict(camera) for camera in self.cameras]
+        shown = None if self._input_range is None else list(self._input_range)
+        return {"cameras": cameras, "actions": actions, "input_range": shown}
+
+    def check(self, config: AdaptationConfig) -> None:
+        super().check(config)
+        if not self.fitted:
+            raise ValueError("this policy has no self-supervised head yet: fit_head or load_head brings one")
 
     @property
     def encoder(self) -> nn.Module:
@@ -225,7 +247,10 @@ class TorchPolicy(Model):
         return action.copy() if isinstance(action, np.ndarray) else action
 
     def compared(self, action: Any) -> np.ndarray:
-        taken = self.action(action).cpu()
+        try:
+            taken = self.action(action).cpu()
+        except OutOfBounds:
+            return self.action(np.clip(action, self._low, self._high)).cpu().numpy()
         if not isinstance(self._space, gym.spaces.Discrete):
             return taken.numpy()
         # Of two different ones the mean squared difference is one.
