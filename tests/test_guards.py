@@ -9,8 +9,18 @@ from conftest import make_agent
 
 from envs.gradient import make_gradient_env
 from pad.calibration import calibrate
-from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, Camera, FrozenPolicy, GuardConfig, as_model
+from pad.deployment import (
+    ADAPTATIONS,
+    NO_GUARDS,
+    AdaptationConfig,
+    AdaptivePolicy,
+    Camera,
+    FrozenPolicy,
+    GuardConfig,
+    as_model,
+)
 from pad.deployment.guards import PATIENCE, TRIAL_PATIENCE, DriftGuard, FailureGuard, FrameGuard, Trial
+from pad.deployment.policy import LONG_BLIND
 from pad.evaluation import run_episode
 
 CAMERA = Camera((9, 24, 24))
@@ -709,3 +719,83 @@ def test_a_gate_at_home_compares_the_loss_of_the_trained_weights(calibrated):
         policy.observe(*transition)
         assert shown[-1] == pytest.approx(trained.measure(trained.transition(*transition)), rel=1e-5), step
     assert policy.report()["drift"] > 0
+
+
+def test_how_fast_scenes_change_is_remembered_from_one_episode_to_the_next():
+    guard, rng = FrameGuard([CAMERA]), np.random.default_rng(0)
+
+    def faults(count: int) -> list:
+        return [guard.fault(rng.integers(256, size=(9, 24, 24)).astype(np.uint8)) for _ in range(count)]
+
+    assert None in faults(20)
+    guard.reset()
+    assert faults(5) == [None] * 5
+
+
+def test_an_action_far_out_of_range_is_an_error_at_first_and_later_a_guard(agent):
+    policy = AdaptivePolicy(agent, LEARNING)
+    obs, _, next_obs = next(transitions(1))
+    far = np.full(2, 7, np.float32)
+    with pytest.raises(ValueError, match="clip it, or declare the units"):
+        policy.observe(obs, far, next_obs)
+    assert policy.observe(obs, np.zeros(2, np.float32), next_obs)["updates"] == 1
+    assert policy.observe(obs, far, next_obs) == {"updates": 0, "guards/action_out_of_bounds": 1}
+
+
+def test_an_observation_of_another_kind_is_told_once(agent):
+    policy = AdaptivePolicy(agent, guarded(frames=True))
+    expected = policy.act(scene())
+    with pytest.warns(RuntimeWarning, match="an observation is a tuple, none of the declared kind"):
+        assert (policy.act((scene(), {})) == expected).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        policy.act((scene(), {}))
+        policy.act(None)
+
+
+def test_a_policy_that_is_blind_for_long_says_so_once(agent):
+    policy = AdaptivePolicy(agent, guarded(frames=True))
+    policy.act(scene())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(LONG_BLIND - 1):
+            policy.act(None)
+    with pytest.warns(RuntimeWarning, match=f"no valid observation for {LONG_BLIND} decisions"):
+        policy.act(None)
+
+
+def test_what_made_an_update_fail_is_told(agent):
+    policy = AdaptivePolicy(agent, guarded(failures=None))
+    first, second = transitions(2)
+    policy.observe(*first)
+    policy._learner.model.loss = lambda *_: [][0]
+    with pytest.warns(RuntimeWarning, match="an update failed and was dropped: IndexError: list index out of range"):
+        policy.observe(*second)
+
+
+def test_settings_may_be_named(agent):
+    assert AdaptivePolicy(agent, "unguarded").config == ADAPTATIONS["unguarded"]
+    with pytest.raises(ValueError, match="unknown settings 'fast'; known: default, light, unguarded, paper"):
+        AdaptivePolicy(agent, "fast")
+    with pytest.raises(TypeError, match="guards"):
+        AdaptationConfig(guards={"gate": 1})
+    with pytest.raises(TypeError, match="Linear"):
+        AdaptivePolicy(torch.nn.Linear(2, 2))
+
+
+def test_frozen_and_adapting_policies_fit_into_the_same_loop(agent):
+    for policy in (FrozenPolicy(agent), AdaptivePolicy(agent, LEARNING)):
+        with policy as acting:
+            acting.reset()
+            for transition in transitions(3):
+                acting.act(transition[0])
+                acting.observe(*transition)
+            assert acting.report()["updates"] == (0 if isinstance(policy, FrozenPolicy) else 3)
+        acting.close()
+
+
+def test_what_comes_after_the_end_is_counted(agent):
+    policy = AdaptivePolicy(agent, LEARNING)
+    policy.close()
+    policy.observe(*next(transitions(1)))
+    assert policy.counts == {"closed": 1}

@@ -15,6 +15,7 @@ from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, Camera, 
 from pad.deployment.head import HeadConfig, fit_agent_heads, fit_head, load_head, save_head
 from pad.deployment.recordings import record_episode
 from pad.deployment.torch_policy import TorchPolicy
+from pad.evaluation import run_episode
 
 QUICK = HeadConfig(updates=150, batch_size=16)
 HEADLESS = dataclasses.replace(SMALL, self_supervised=False)
@@ -361,3 +362,77 @@ def test_features_of_tokens_are_compared_channel_by_channel():
     policy = make_policy()
     tokens = torch.randn(1, 7, 4)
     np.testing.assert_allclose(policy.channels(tokens), tokens[0].mean(0).numpy(), rtol=1e-6)
+
+
+def test_a_policy_whose_head_has_learned_nothing_does_not_adapt(fitted):
+    with pytest.raises(ValueError, match="no self-supervised head yet: fit_head or load_head brings one"):
+        AdaptivePolicy(make_policy(), AdaptationConfig(guards=NO_GUARDS))
+    AdaptivePolicy(fitted[0], AdaptationConfig(guards=NO_GUARDS))
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"camera": Camera((9, 24, 24), low=-1.0)}, "a policy with cameras .*'low': 0.0.*this one has .*'low': -1.0"),
+        ({"space": gym.spaces.Box(-2, 2, (2,))}, r"a policy with actions .*-1.0, -1.0.*this one has .*-2.0, -2.0"),
+        ({"space": gym.spaces.Discrete(4)}, "a policy with actions"),
+        ({"input_range": None}, r"a policy with input_range \[0.0, 1.0\], this one has None"),
+    ],
+)
+def test_a_head_is_refused_by_a_policy_that_is_declared_otherwise(tmp_path, fitted, declared, message):
+    save_head(tmp_path / "head", fitted[0])
+    plain = make_policy()
+    other = TorchPolicy(
+        plain.encoder,
+        lambda *_: None,
+        declared.get("camera", plain.cameras[0]),
+        declared.get("space", gym.spaces.Box(-1, 1, (2,), np.float32)),
+        declared.get("input_range", (0.0, 1.0)),
+        padding=2,
+    )
+    with pytest.raises(ValueError, match=message):
+        load_head(tmp_path / "head", other)
+
+
+def test_an_encoder_without_gradients_is_refused_at_once():
+    class Blocked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(9, 2, 3)
+
+        @torch.no_grad()
+        def forward(self, pictures):
+            return self.layer(pictures)
+
+    with pytest.raises(ValueError, match="have no gradient: does it run under torch.no_grad"):
+        TorchPolicy(Blocked(), lambda *_: None, Camera((9, 24, 24)), gym.spaces.Box(-1, 1, (2,)))
+
+
+@pytest.mark.parametrize(("returned", "shape"), [(np.zeros((1, 2)), r"\(1, 2\)"), (np.zeros(3), r"\(3,\)")])
+def test_an_action_of_another_shape_is_refused_before_a_machine_moves(episodes, returned, shape):
+    policy = make_policy()
+    policy.fitted, policy._act = True, lambda *_: returned
+    with pytest.raises(ValueError, match=rf"action must have shape \(2,\), got {shape}"):
+        AdaptivePolicy(policy, AdaptationConfig(guards=NO_GUARDS)).act(episodes[0].observations[0])
+
+
+def test_a_policy_that_does_not_squash_its_actions_adapts_all_the_same(episodes):
+    policy = make_policy()
+    head = policy._act
+    policy._act = lambda features, rest: 9 * head(features, rest)
+    policy.fitted = True
+    adapting = AdaptivePolicy(policy, AdaptationConfig(batch_size=4, guards=GuardConfig(gate_features=None)))
+    for obs, _, next_obs in list(episodes[0].transitions())[:8]:
+        adapting.observe(obs, np.clip(adapting.act(obs), -1, 1), next_obs)
+    assert adapting.report()["updates"] > 4
+    assert not any(reason.startswith("failed") for reason in adapting.counts)
+
+
+def test_scenes_that_change_as_fast_as_in_training_are_never_sudden(fitted):
+    policy, _ = fitted
+    assert policy.calibration.largest_step > 0.08  # so fast that it would else be taken for a broken camera
+    watching = AdaptivePolicy(policy, AdaptationConfig(guards=GuardConfig(gate_features=1e9)))
+    env, frozen = make_gradient_env(steps=10), FrozenPolicy(policy)
+    for seed in range(10):
+        assert run_episode(env, watching, seed).rewards == run_episode(env, frozen, seed).rewards
+    assert "frames_sudden" not in watching.counts

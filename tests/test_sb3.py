@@ -58,6 +58,7 @@ def train(kind, env: gym.Env, policy: str = "CnnPolicy", **settings):
 def check(agent, env: gym.Env, layout: str = "HWC", config: AdaptationConfig = UNGUARDED) -> None:
     """It acts as the agent does, and adapts while the agent stays."""
     policy = from_sb3(agent, layout=layout)
+    policy.fitted = True  # what it infers does not matter here
     before = [parameter.clone() for parameter in agent.policy.parameters()]
     frozen, adapting = FrozenPolicy(policy), AdaptivePolicy(policy, config)
     obs, _ = env.reset(seed=1)
@@ -151,6 +152,7 @@ def test_whole_frames_of_three_are_taken_to_be_coloured_and_others_grey(channels
 def test_layers_that_move_are_the_first_of_the_agents_own():
     env = Noise(CONTINUOUS)
     policy = from_sb3(train(PPO, env, **ON_POLICY))
+    policy.fitted = True
     config = dataclasses.replace(UNGUARDED, moves="convolutions", layers=1)
     names = AdaptivePolicy(policy, config).parameter_names
     assert names == ["encoder.cnn.0.weight", "encoder.cnn.0.bias"]
