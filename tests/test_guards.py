@@ -739,6 +739,7 @@ def test_an_action_far_out_of_range_is_an_error_at_first_and_later_a_guard(agent
     with pytest.raises(ValueError, match="clip it, or declare the units"):
         policy.observe(obs, far, next_obs)
     assert policy.observe(obs, np.zeros(2, np.float32), next_obs)["updates"] == 1
+    policy.reset()
     assert policy.observe(obs, far, next_obs) == {"updates": 0, "guards/action_out_of_bounds": 1}
 
 

@@ -122,7 +122,13 @@ class AdaptivePolicy:
         self._counts: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
         self._told: set[str] = set()
-        self._first, self._in_range, self._acts_well, self._closed = True, False, False, False
+        self._first, self._in_range, self._acts_well, self._acted_within, self._closed = (
+            True,
+            False,
+            False,
+            False,
+            False,
+        )
         self._updates = 0
         self._last_ever: Seen | None = None
         self._weights: Weights = self._learner.weights
@@ -335,10 +341,11 @@ class AdaptivePolicy:
         try:
             taken = self._model.action(action)
         except OutOfBounds:
-            if not self._decisions:
+            if not self._acted_within:
                 raise
             self._counts["action_out_of_bounds"] += 1
             return None
+        self._acted_within = True
         return taken
 
     def _learn(self, transition: Transition) -> Metrics:
