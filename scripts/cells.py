@@ -66,10 +66,15 @@ class Cell:
     @property
     def id(self) -> str:
         """The name of its files: of all that it is."""
-        described = settings.to_dict(self)
-        if self.code is None:  # as it was before there were shifts of somebody's own
-            del described["code"]
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.described, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """All that it is, in plain containers. Files are compared by it, so a shift of this package adds nothing."""
+        found = settings.to_dict(self)
+        if self.code is None:
+            del found["code"]
+        return found
 
     @property
     def shifts(self) -> tuple[str, ...]:
@@ -104,7 +109,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers for a file; the video goes beside it."""
-        described = {"id": self.cell.id, "cell": settings.to_dict(self.cell)}
+        described = {"id": self.cell.id, "cell": self.cell.described}
         if self.error:
             return {**described, "error": self.error, "traceback": self.traceback}
         return {**described, "episodes": self.episodes, "measured": self.measured}

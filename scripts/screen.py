@@ -61,6 +61,8 @@ def main() -> None:
         (checkpoint, shift, name) for checkpoint in config.checkpoints for shift in config.shift for name in candidates
     ]
     cli.check_outputs(config.output)
+    for name in config.checkpoints:
+        load_checkpoint(name)  # what is wrong with it is told by its name
     with contextlib.ExitStack() as stack:  # every episode loads them, and a run may go on meanwhile
         copies = {name: str(stack.enter_context(copied(name))) for name in dict.fromkeys(config.checkpoints)}
         arms = [make_arm(config, copies[name], shift, found, candidates[found]) for name, shift, found in cells]

@@ -472,9 +472,12 @@ def test_both_arms_are_the_same_weights_though_a_run_goes_on_meanwhile(folder, m
     assert result.returncode == 0, result.stderr
     record = json.loads((folder / "same.json").read_text())
     assert record["frozen"]["returns"] == record["adapted"]["returns"]
-    first = call("screen.py --checkpoints going_on --shift none --candidates shut --episodes 1 --workers 1 "
-                 "--no-paper --no-matched --output screened.json", folder)  # fmt: skip
-    assert first.returncode == 2  # no such candidates, and nothing left behind
+    (folder / "shut").mkdir()
+    (folder / "shut" / "shut.yaml").write_text("guards: {gate_features: 1.0e+9}")
+    screened = "screen.py --checkpoints going_on --shift none --candidates shut --episodes 2 --no-paper --no-matched"
+    assert call(f"{screened} --workers 1 --output screened.json", folder).returncode == 0
+    (row,) = json.loads((folder / "screened.json").read_text())["rows"]
+    assert (row["checkpoint"], row["tied"]) == ("going_on", 2)
 
 
 def test_a_figure_also_shows_the_control_that_is_moved_at_random(folder):

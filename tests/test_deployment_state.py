@@ -405,6 +405,8 @@ def test_a_state_of_a_pytorch_whose_optimizer_had_fewer_settings_is_taken(agent,
         (lambda o: o["state"][0].update(exp_avg=torch.zeros(7)), r"exp_avg of shape \(7,\) for parameter 0"),
         (lambda o: o["state"].update({9: o["state"].pop(0)}), "moves parameter 9, there are 2"),
         (lambda o: o["param_groups"][0].update(params=[0]), "does not move 2 parameters"),
+        (lambda o: o["param_groups"][0].pop("params"), "does not move 2 parameters"),
+        (lambda o: o["state"][1].pop("exp_avg"), "lacks exp_avg of parameter 1"),
         (lambda o: o["param_groups"][0].pop("betas"), "another optimizer than adam: sgd"),
     ],
 )

@@ -1,11 +1,13 @@
 import dataclasses
+import gc
 import math
 import warnings
+import weakref
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_agent
+from conftest import make_agent, with_fields
 
 from envs.gradient import make_gradient_env
 from pad.calibration import calibrate
@@ -14,6 +16,7 @@ from pad.deployment import (
     NO_GUARDS,
     AdaptationConfig,
     AdaptivePolicy,
+    AgentModel,
     Camera,
     FrozenPolicy,
     GuardConfig,
@@ -115,6 +118,24 @@ class TestFrames:
         stream(guard, 40)
         faults = [guard.fault(rng.integers(256, size=(9, 24, 24)).astype(np.uint8)) for _ in range(40)]
         assert faults[PATIENCE:] == [None] * (40 - PATIENCE)
+
+    @pytest.mark.parametrize("rest", [10, 30])
+    def test_a_camera_that_begins_to_move_after_a_rest_is_not_broken(self, rest):
+        guard, speed, place = FrameGuard([CAMERA]), 0.0, 0.0
+        wide = np.random.default_rng(0).integers(256, size=(3, 24, 40)).repeat(12, 2).astype(np.float64)
+        smooth = np.stack([np.convolve(row, np.ones(12) / 12, "same") for row in wide.reshape(72, -1)]).reshape(
+            3, 24, -1
+        )
+        steps, before, faults = [], None, []
+        for moment in range(rest + 12):
+            speed += 0.5 if moment >= rest else 0.0
+            place += speed
+            frame = smooth[:, :, int(place) : int(place) + 24].astype(np.uint8)
+            steps.append(0.0 if before is None else np.abs(frame.astype(float) - before).mean() / 255)
+            before = frame.astype(float)
+            faults.append(guard.fault(np.concatenate([frame] * 3)))
+        assert max(steps) > 0.08
+        assert faults == [None] * len(faults)
 
     def test_an_observation_that_is_not_the_newest_leaves_no_trace(self):
         guard = FrameGuard([CAMERA])
@@ -778,10 +799,9 @@ def test_settings_may_be_named(agent):
     assert AdaptivePolicy(agent, "unguarded").config == ADAPTATIONS["unguarded"]
     with pytest.raises(ValueError, match="unknown settings 'fast'; known: default, light, unguarded, paper"):
         AdaptivePolicy(agent, "fast")
-    with pytest.raises(TypeError, match="guards"):
-        AdaptationConfig(guards={"gate": 1})
-    with pytest.raises(TypeError, match="Linear"):
-        AdaptivePolicy(torch.nn.Linear(2, 2))
+    config = with_fields(AdaptationConfig(), guards={"gate": 1})
+    with pytest.raises(TypeError, match=r"guards must be a GuardConfig\(...\), got {'gate': 1}"):
+        config.__post_init__()
 
 
 def test_frozen_and_adapting_policies_fit_into_the_same_loop(agent):
@@ -800,3 +820,43 @@ def test_what_comes_after_the_end_is_counted(agent):
     policy.close()
     policy.observe(*next(transitions(1)))
     assert policy.counts == {"closed": 1}
+
+
+def test_a_glitch_is_one_arrival_though_an_entry_of_the_observation_cannot_be_compared(agent):
+    class Pose:
+        pass
+
+    class Keyed(AgentModel):
+        def __init__(self, agent):
+            super().__init__(agent)
+            self.cameras = (dataclasses.replace(self.cameras[0], key="camera"),)
+
+    policy, rng = AdaptivePolicy(Keyed(agent), guarded(frames=True)), np.random.default_rng(0)
+    obs, action = {"camera": scene(), "pose": Pose()}, np.zeros(2, np.float32)
+    policy.act(obs)
+    for step in range(1, 31):
+        noise = step % 6 == 0
+        pixels = rng.integers(256, size=(9, 24, 24)).astype(np.uint8) if noise else scene((0, 1, 2, 1)[step % 4])
+        next_obs = {"camera": pixels, "pose": Pose()}
+        policy.observe(obs, action, next_obs)
+        policy.act(next_obs)
+        assert (policy.report()["blind_decisions"] > 0) == noise, step
+        obs = next_obs
+    assert policy.counts["frames_sudden"] == 5
+
+
+def test_a_failed_update_keeps_nothing_of_what_it_computed(agent):
+    policy, held = AdaptivePolicy(agent, guarded(failures=None)), []
+
+    def failing(*_):
+        computed = torch.zeros(3)
+        held.append(weakref.ref(computed))
+        raise RuntimeError("out of memory")
+
+    first, second = transitions(2)
+    policy.observe(*first)
+    policy._learner.model.loss = failing
+    with pytest.warns(RuntimeWarning, match="out of memory"):
+        policy.observe(*second)
+    gc.collect()
+    assert held[0]() is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import SMALL, make_agent
+from conftest import SMALL, make_agent, with_fields
 from torch import nn
 
 from envs.gradient import make_gradient_env
@@ -420,7 +420,10 @@ def test_a_policy_that_does_not_squash_its_actions_adapts_all_the_same(episodes)
     policy = make_policy()
     head = policy._act
     policy._act = lambda features, rest: 9 * head(features, rest)
-    policy.fitted = True
+    env = make_gradient_env(steps=10)
+    recorded = [record_episode(env, FrozenPolicy(policy), seed, noise=0.5) for seed in range(4)]
+    assert np.abs([episode.actions for episode in recorded]).max() == 1
+    fit_head(policy, recorded, dataclasses.replace(QUICK, updates=5))
     adapting = AdaptivePolicy(policy, AdaptationConfig(batch_size=4, guards=GuardConfig(gate_features=None)))
     for obs, _, next_obs in list(episodes[0].transitions())[:8]:
         adapting.observe(obs, np.clip(adapting.act(obs), -1, 1), next_obs)
@@ -436,3 +439,44 @@ def test_scenes_that_change_as_fast_as_in_training_are_never_sudden(fitted):
     for seed in range(10):
         assert run_episode(env, watching, seed).rewards == run_episode(env, frozen, seed).rewards
     assert "frames_sudden" not in watching.counts
+
+
+def test_what_a_space_says_of_a_camera_can_be_written_down(tmp_path, episodes):
+    space = gym.spaces.Box(0, 255, (9, 24, 24), np.uint8)
+    camera = with_fields(Camera((9, 24, 24)), dtype=space.dtype, high=space.high.max(), shape=np.array(space.shape))
+    camera.__post_init__()
+    assert camera == Camera((9, 24, 24))
+    plain = make_policy()
+    policy = TorchPolicy(plain.encoder, plain._act, camera, gym.spaces.Box(-1, 1, (2,), np.float32), padding=2)
+    fit_head(policy, episodes[:5], dataclasses.replace(QUICK, updates=2))
+    save_head(tmp_path / "head", policy)
+    assert load_head(tmp_path / "head", policy).calibration == policy.calibration
+
+
+def test_a_head_that_was_calibrated_on_tokens_in_the_old_way_must_be_fitted_again(tmp_path, episodes):
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(9, 6, 8, 8)
+
+        def forward(self, pictures):
+            return self.layer(pictures).flatten(2).transpose(1, 2)
+
+    torch.manual_seed(0)
+    act = lambda features, _: torch.tanh(features[0, 0, :2]).detach().numpy()  # noqa: E731
+    policy = TorchPolicy(Tokens(), act, Camera((9, 24, 24)), gym.spaces.Box(-1, 1, (2,)))
+    fit_head(policy, episodes[:5], dataclasses.replace(QUICK, updates=2))
+    assert len(policy.calibration.features.mean) == 6
+    save_head(tmp_path / "head", policy)
+    load_head(tmp_path / "head", policy)
+    about = yaml.safe_load((tmp_path / "head" / "config.yaml").read_text())
+    del about["policy"]
+    (tmp_path / "head" / "config.yaml").write_text(yaml.safe_dump(about))
+    with pytest.raises(ValueError, match="averaged instead of tokens: fit it again"):
+        load_head(tmp_path / "head", policy)
+
+
+def test_a_policy_may_be_declared_where_gradients_are_off(episodes):
+    with torch.inference_mode():
+        policy = make_policy()
+    fit_head(policy, episodes[:5], dataclasses.replace(QUICK, updates=2))

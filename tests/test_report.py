@@ -1,6 +1,7 @@
 """The report of a benchmark, from made-up results: what it says, what it refuses, and how large it becomes."""
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -14,11 +15,13 @@ import report_lifelong
 import report_rows
 import report_tables
 import report_videos
+from cells import Cell, Result
 from report_overview import make_overview
 from results_folder import read_results
 from results_folder_example import make_cell, write_cell, write_failure, write_results
 from test_commands import ROOT, call
 
+import envs
 from pad.evaluation import compare_returns
 
 SEQUENCE = ["none", "none", "color_hard", "color_hard", "none", "none", "color_hard", "color_hard", "none", "none"]
@@ -464,3 +467,11 @@ def check_refused(result, message: str) -> None:
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert message in line
     assert "Traceback" not in result.stderr
+
+
+def test_a_cell_without_shifts_of_ones_own_is_written_as_before_there_were_any():
+    cell = Cell("walker_walk", "walker_walk", "none", "frozen", 0, 3, envs.EnvConfig("walker_walk"), None, "weights")
+    other = dataclasses.replace(cell, code="1")
+    assert "code" not in Result(cell, [], {}).to_dict()["cell"]
+    assert "code" in Result(other, [], {}).to_dict()["cell"]
+    assert cell.id != other.id

@@ -27,7 +27,7 @@ from pad.sac import SACConfig
 from pad.tracking import Tracker, TrackingConfig
 from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
 from pad.training.phases import moved
-from pad.training.recording import Pending
+from pad.training.recording import Pending, Recording
 from pad.training.stepping import make_stepper
 from pad.types import Batch
 
@@ -231,6 +231,18 @@ def test_the_death_of_the_simulator_is_told():
     with pytest.raises(ChildProcessError, match="the process that simulates died"):
         stepper.reset(1)
     stepper.close()
+
+
+def test_a_recording_that_is_over_just_when_nobody_waits_for_it_any_more_is_taken():
+    class JustNow(Future):
+        def result(self, timeout=None):
+            if not self.done():
+                self.set_result(recording)
+                raise TimeoutError
+            return super().result(timeout)
+
+    recording = Recording(True, np.zeros((9, 24, 24), np.uint8))
+    assert Pending(JustNow()).result(lambda: None) is recording
 
 
 def test_an_environment_that_times_out_while_it_is_recorded_ends_the_training():

@@ -32,7 +32,10 @@ class Camera:
     def __post_init__(self) -> None:
         if self.layout not in ("CHW", "HWC") or len(self.shape) != 3:
             raise ValueError(f"a camera has layout CHW or HWC and three sizes, got {self.layout!r} and {self.shape}")
-        object.__setattr__(self, "shape", tuple(self.shape))
+        # Plain values, which a file can hold: a space has its shape and bounds in numpy's.
+        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
+        object.__setattr__(self, "low", float(self.low))
+        object.__setattr__(self, "high", float(self.high))
         if self.frame_channels < 1 or self.channels % self.frame_channels or min(self.shape) < 1:
             raise ValueError(f"{self.layout} shape {self.shape} does not hold whole frames of {self.frame_channels}")
         try:
@@ -41,6 +44,7 @@ class Camera:
             kind = np.dtype(object)
         if kind.kind not in "uif":
             raise ValueError(f"dtype must be one of numbers, as uint8 or float32, got {self.dtype!r}")
+        object.__setattr__(self, "dtype", kind.name)
         if math.isnan(self.high):
             if kind != np.uint8:
                 raise ValueError(f"high must be declared for {self.dtype} pixels: which value is white, 1.0 or 255.0?")

@@ -13,6 +13,9 @@ from pad.deployment.model import Model, RecordableModel, Transition
 from pad.recorded import Recorded
 from pad.sac import load_optimizer
 
+SLOTS = {"adam": {"step", "exp_avg", "exp_avg_sq"}, "sgd": set[str]()}
+"""What an optimizer keeps for each parameter that it has moved."""
+
 
 class GradientStep:
     """Moves parameters by a step of an optimizer of their own; on CUDA recorded, where the model allows it."""
@@ -69,12 +72,14 @@ class GradientStep:
         kinds = {"adam" if "betas" in group else "sgd" for group in groups}
         if kinds != {self._config.optimizer}:
             raise ValueError(f"the state is of another optimizer than {self._config.optimizer}: {', '.join(kinds)}")
-        if [len(group["params"]) for group in groups] != [wanted]:
+        if [len(group.get("params", ())) for group in groups] != [wanted]:
             raise ValueError(f"the state's optimizer does not move {wanted} parameters: {groups}")
         for index, slots in state["state"].items():
             if not 0 <= index < wanted:
                 raise ValueError(f"the state's optimizer moves parameter {index}, there are {wanted}")
-            shape = self._parameters[index].shape
+            shape, needed = self._parameters[index].shape, SLOTS[self._config.optimizer]
+            if missing := needed - set(slots):
+                raise ValueError(f"the state's optimizer lacks {', '.join(sorted(missing))} of parameter {index}")
             for name, value in slots.items():
                 if isinstance(value, Tensor) and value.dim() and value.shape != shape:
                     raise ValueError(

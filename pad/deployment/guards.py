@@ -95,7 +95,9 @@ class FrameGuard:
 
     def _limit(self) -> float:
         largest = sorted(self._differences)[-1 - GLITCHES :]
-        return max(self._least_limit, SUDDEN_FACTOR * min(largest, default=0.0))
+        # What was never sudden is no glitch: after a rest a scene may begin to move.
+        calm = max((step for step in self._differences if step <= self._least_limit), default=0.0)
+        return max(self._least_limit, SUDDEN_FACTOR * max(calm, min(largest, default=0.0)))
 
 
 def _blind(pixels: np.ndarray, camera: Camera) -> str | None:

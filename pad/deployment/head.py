@@ -71,7 +71,8 @@ def fit_head(
         actions their frequencies), and `action_change`, how far fine-tuning moved the policy's actions there.
 
     Raises:
-        ValueError: when there are fewer than two episodes, or one is not of this policy.
+        ValueError: when there are fewer than two episodes, too few decisions in those that are held out, or one is not
+            of this policy.
     """
     config = config or HeadConfig()
     encoder = list(policy.encoder.parameters()) if config.finetune else []
@@ -263,8 +264,10 @@ def _actions(policy: Model, transitions: Sequence[Transition]) -> np.ndarray:
     """The policy's actions at some observations: indices, or scaled to [-1, 1]."""
     step = max(1, len(transitions) // 256)
     chosen = [transition.obs for transition in transitions[::step]]
-    actions = [policy.action(policy.act(policy.encode(seen), seen)) for seen in chosen]
-    return torch.stack(actions).cpu().numpy()
+    actions = [policy.act(policy.encode(seen), seen) for seen in chosen]
+    if policy.discrete:
+        return torch.stack([policy.action(action) for action in actions]).cpu().numpy()
+    return np.stack([policy.compared(action) for action in actions])
 
 
 def _change(policy: Model, before: np.ndarray, after: np.ndarray) -> float:
@@ -329,6 +332,8 @@ def load_head(folder: str | Path, policy: TorchPolicy) -> TorchPolicy:
             raise ValueError(f"it has format {about['head']}, this version reads up to {FORMAT}: update pad")
         if about.get("origin", policy.origin) != policy.origin:
             raise ValueError("it was fitted to an encoder with other weights than this policy's")
+        if "policy" not in about and len(policy.feature_shape) == 2 and about["calibration"]:
+            raise ValueError("it was calibrated when channels were averaged instead of tokens: fit it again")
         for name, here in policy.described.items():
             if (there := about.get("policy", {}).get(name, here)) != here:
                 raise ValueError(f"it was fitted to a policy with {name} {there}, this one has {here}")

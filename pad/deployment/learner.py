@@ -113,8 +113,8 @@ class Learner:
         self._worked = False
         self.given_up = False
         """Whether repeated failure has ended all learning."""
-        self.error: Exception | None = None
-        """The last one that an update raised."""
+        self.error: str | None = None
+        """The last one that an update raised, in words."""
         self.restore()
 
     def reset(self) -> None:
@@ -191,7 +191,7 @@ class Learner:
         except Exception as error:  # whatever PyTorch says, memory that is used up included
             if not self._worked:
                 raise  # it never can
-            self.error = error
+            self.error = f"{type(error).__name__}: {error}"  # its traceback would hold all that the update computed
             self._fail("error")
             return {"updates": 0}
 

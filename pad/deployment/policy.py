@@ -90,8 +90,9 @@ class AdaptivePolicy:
         budget: how much learning fits; None for as much as the settings ask for.
 
     Raises:
-        ValueError: when the policy has no self-supervised head, fewer layers than are to move, or no calibration
-            for a gate.
+        TypeError: when the policy is none.
+        ValueError: when the policy has no self-supervised head or one that was never fitted, fewer layers than are to
+            move, or no calibration for a gate, or settings of that name do not exist.
     """
 
     @learning
@@ -258,7 +259,8 @@ class AdaptivePolicy:
 
         Raises:
             TypeError: when the very first observation is not of the declared kind.
-            ValueError: when that one has another shape or dtype than in training.
+            ValueError: when that one has another shape or dtype than in training, or the policy's first action another
+                shape than declared.
         """
         self._take_over()
         # Before a second action without a transition between, nobody has said that it is the same arrival still.
@@ -312,6 +314,7 @@ class AdaptivePolicy:
         Raises:
             TypeError, ValueError: when the very first observation is not what was declared, or the action has another
                 shape than the policy's, or the first one is far out of its range.
+            RuntimeError: when learning in the background failed before it ever worked.
         """
         taken = self._taken(action)
         seen, next_seen = self._admit(obs, is_earlier=True), self._admit(next_obs, arrives=True)
@@ -328,8 +331,7 @@ class AdaptivePolicy:
                 self._stuck = 0
                 metrics = self._learn(Transition(seen, taken, next_seen, self._decisions - 1))
         if self._learner.error is not None:
-            error = self._learner.error
-            self._warn("error", f"an update failed and was dropped: {type(error).__name__}: {error}")
+            self._warn("error", f"an update failed and was dropped: {self._learner.error}")
         if self._learner.given_up:
             self._warn("given_up", "adaptation failed repeatedly and is off: the policy acts with its trained weights")
         counts = Counter(self.counts)
@@ -398,9 +400,12 @@ class AdaptivePolicy:
                 self._warn("type", f"an observation is a {type(obs).__name__}, none of the declared kind: it is taken "
                            "for a lost frame")  # fmt: skip
         elif not self._in_range:  # a camera that was black at first has said nothing about its units
-            for camera in self._model.cameras:
-                camera.check_range(camera.checked(obs))
             self._in_range = True
+            try:
+                for camera in self._model.cameras:
+                    camera.check_range(camera.checked(obs))
+            except ValueError as error:  # one pixel may be broken
+                self._warn("range", str(error))
         seen = self._model.see(obs) if fault is None else None
         if by_itself:
             return seen
@@ -481,7 +486,7 @@ def make_frame_guard(model: Model) -> FrameGuard:
 
 
 def _fingerprint(obs: Observation) -> Any:
-    """Equal for equal observations; of what cannot be compared never equal to anything."""
+    """Equal for equal observations."""
     if isinstance(obs, np.ndarray) and not obs.dtype.hasobject:
         return obs.shape, obs.dtype.str, obs.tobytes()
     if isinstance(obs, Mapping):
@@ -491,8 +496,22 @@ def _fingerprint(obs: Observation) -> Any:
     if obs is None or isinstance(obs, (bool, int, float, str, bytes, np.generic)):
         return type(obs), obs
     if isinstance(obs, torch.Tensor):  # by its values: it may be filled again and again
-        return type(obs), obs.shape, str(obs.dtype), obs.detach().cpu().tolist()
-    return object()
+        plain = obs.detach().cpu().contiguous().flatten()
+        return type(obs), obs.shape, str(obs.dtype), plain.view(torch.uint8).numpy().tobytes()
+    return _Itself(obs)
+
+
+class _Itself:
+    """A value that cannot be compared, equal to itself alone. It is held, so that no other can take its place."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self._value is other._value
+
+    def __hash__(self) -> int:
+        return id(self._value)
 
 
 def _same(seen: Seen, other: Seen) -> bool:

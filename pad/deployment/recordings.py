@@ -101,7 +101,7 @@ def record_episode(env: gym.Env, policy: Any, seed: int, noise: float = 0.0) -> 
         obs, reward, terminated, truncated, _ = env.step(action)
         over = terminated or truncated
         episode.observations.append(_copied(obs))
-        episode.actions.append(np.array(action))
+        episode.actions.append(_held(action, env.action_space))
         episode.episode_return += float(reward)
     return episode
 
@@ -140,6 +140,11 @@ def load_episodes(folder: str | Path) -> list[RecordedEpisode]:
     if not paths:
         raise FileNotFoundError(f"no recorded episodes (*.npz) in {folder}")
     return [RecordedEpisode.load(path) for path in paths]
+
+
+def _held(action: Any, space: gym.Space) -> np.ndarray:
+    """What came of it: a machine holds an action within its range."""
+    return np.clip(action, space.low, space.high) if isinstance(space, gym.spaces.Box) else np.array(action)
 
 
 def _copied(obs: Observation) -> Observation:

@@ -95,9 +95,11 @@ class TorchPolicy(Model):
 
     Raises:
         TypeError: when the encoder is no module.
-        ValueError: when the action space is not one of these, or the encoder does not take what the cameras show.
+        ValueError: when the action space is not one of these, or the encoder does not take what the cameras show or
+            gives features without a gradient.
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         encoder: nn.Module,
@@ -119,7 +121,8 @@ class TorchPolicy(Model):
             raise ValueError(f"padding must be at least 0, got {padding}")
         self.fitted = False
         """Whether its head has learned anything."""
-        self._act, self._space, self._input_range, self._padding = act, action_space, input_range, padding
+        self._act, self._space, self._padding = act, action_space, padding
+        self._input_range = None if input_range is None else (float(input_range[0]), float(input_range[1]))
         self.discrete = isinstance(action_space, gym.spaces.Discrete)
         if isinstance(action_space, gym.spaces.Box):
             self._low, self._high = (np.asarray(bound, np.float32) for bound in (action_space.low, action_space.high))
@@ -130,11 +133,12 @@ class TorchPolicy(Model):
         colors = nn.ModuleList(ColorTransform(camera) for camera in self.cameras).to(device)
         self.network: nn.ModuleDict = nn.ModuleDict({"color": colors, "encoder": deepcopy(encoder).eval()})
         self.origin = digest(tuple(self.network["encoder"].state_dict().values()))
-        features = self._dry_run(device)
-        self.network["head"] = ActionHead(features, action_space).to(device)
+        self.feature_shape = self._dry_run(device)
+        """Of one observation."""
+        self.network["head"] = ActionHead(math.prod(self.feature_shape), action_space).to(device)
 
     @torch.enable_grad()
-    def _dry_run(self, device: torch.device) -> int:
+    def _dry_run(self, device: torch.device) -> tuple[int, ...]:
         pictures = [torch.full((2, *c.picture_shape), c.low, device=device) for c in self.cameras]
         shapes = [tuple(picture.shape) for picture in pictures]
         try:
@@ -148,7 +152,7 @@ class TorchPolicy(Model):
             raise ValueError(
                 "the encoder's features have no gradient: does it run under torch.no_grad, or detach them?"
             )
-        return int(np.prod(features.shape[1:]))
+        return tuple(features.shape[1:])
 
     @property
     def described(self) -> dict[str, Any]:
@@ -158,7 +162,8 @@ class TorchPolicy(Model):
                    else {"low": self._low.tolist(), "high": self._high.tolist()})  # fmt: skip
         cameras = [settings.to_dict(camera) for camera in self.cameras]
         shown = None if self._input_range is None else list(self._input_range)
-        return {"cameras": cameras, "actions": actions, "input_range": shown}
+        features = list(self.feature_shape)
+        return {"cameras": cameras, "actions": actions, "input_range": shown, "features": features}
 
     def check(self, config: AdaptationConfig) -> None:
         super().check(config)

@@ -181,7 +181,7 @@ class Pending:
             try:
                 return self._future.result(timeout=0.2)
             except NotYet:
-                if self._future.done():  # an error of the environment's own, which has the same name
+                if self._future.done() and self._future.exception() is not None:  # the environment's, of the same name
                     raise
             except BrokenExecutor as error:
                 poll()
