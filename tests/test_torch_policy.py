@@ -611,3 +611,16 @@ def test_other_units_than_declared_are_told_though_the_camera_was_black_at_first
     with pytest.warns(RuntimeWarning, match="declared are 0 .black. to 1 .white."):
         adapting.act(255 * picture(CAMERAS["CHW_float"], 0))
     assert np.isfinite(adapting.act(picture(CAMERAS["CHW_float"], 0))).all()
+
+
+def test_other_entries_that_are_missing_or_no_numbers_are_the_last_good_ones():
+    policy, _ = make_dictionary()
+    adapting = AdaptivePolicy(policy, dataclasses.replace(COLOR, guards=GuardConfig(gate_features=None)))
+    obs = dictionary(0)
+    expected = adapting.act(obs)
+    np.testing.assert_array_equal(adapting.act({**obs, "joints": np.array([0.0, np.nan, 0.0])}), expected)
+    np.testing.assert_array_equal(adapting.act({name: obs[name] for name in ("front", "wrist")}), expected)
+    assert (adapting.act({**obs, "joints": np.ones(3)}) != expected).any()
+    assert adapting.counts == {"entries_not_finite": 1, "entries_missing": 1}
+    adapting.reset()
+    assert np.isnan(adapting.act({**obs, "joints": np.full(3, np.nan)})).any()  # there is none to go back to

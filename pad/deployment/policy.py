@@ -167,6 +167,7 @@ class AdaptivePolicy:
         self._last_valid: Seen | None = None
         self._blind = self._stuck = self._decisions = 0
         self._acted = False  # since the last transition
+        self._rest: dict[str, Any] = {}  # the last good entries that are no pixels
         self._known: deque[tuple[Any, Seen | None]] = deque(maxlen=KNOWN)
         if self._frames is not None:
             self._frames.reset()
@@ -274,7 +275,7 @@ class AdaptivePolicy:
             seen = self._blindly(obs) if self._last_valid is None else self._with_rest(self._last_valid, obs)
             if self._blind == LONG_BLIND:
                 self._warn("blind", f"no valid observation for {LONG_BLIND} decisions: the last valid one is acted on")
-        action = self._features.action(seen, self._weights)
+        action = self._features.action(self._sound(seen), self._weights)
         if not self._acts_well:  # before a machine moves by it
             self._check_own(action)
         return action
@@ -289,6 +290,17 @@ class AdaptivePolicy:
         if what not in self._told:
             self._told.add(what)
             warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+    def _sound(self, seen: Seen) -> Seen:
+        """With the last good ones in place of other entries that are missing or no numbers."""
+        if self._frames is None:
+            return seen
+        good = {name: value for name, value in seen.rest.items() if _is_finite(value)}
+        missing, bad = bool(set(self._rest) - set(seen.rest)), len(good) < len(seen.rest)
+        self._counts["entries_missing"] += missing
+        self._counts["entries_not_finite"] += bad
+        before, self._rest = self._rest, {**self._rest, **good}
+        return Seen(seen.pictures, {**seen.rest, **before, **good}) if missing or bad else seen
 
     def _with_rest(self, seen: Seen, obs: Observation) -> Seen:
         """Earlier pictures with the newest of the other entries, as far as there are any."""
@@ -516,6 +528,12 @@ class _Itself:
 
 def _same(seen: Seen, other: Seen) -> bool:
     return all(bool(a.equal(b)) for a, b in zip(seen.pictures, other.pictures, strict=True))
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether all of an entry are numbers, if it holds any."""
+    array = np.asarray(value)
+    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
 
 
 def _finite(obs: Observation, model: Model) -> Observation:
