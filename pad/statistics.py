@@ -57,8 +57,12 @@ def probability_of_improvement(scores: Strata, base: Strata) -> np.ndarray:
 
 
 def _chance_above(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    x, y = x[..., :, None], y[..., None, :]
-    return np.asarray(((x > y) + 0.5 * (x == y)).mean(axis=(-1, -2)))
+    if x.ndim > 1:
+        return np.array([_chance_above(*pair) for pair in zip(x, y, strict=True)])
+    # By rank: of all pairs at once a thousand episodes would fill the memory.
+    ranked = np.sort(y)
+    below, not_above = (np.searchsorted(ranked, x, side) for side in ("left", "right"))
+    return np.asarray((below + not_above).mean() / (2 * len(y)))
 
 
 def performance_profile(scores: Strata, thresholds: np.ndarray) -> np.ndarray:

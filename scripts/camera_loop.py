@@ -387,7 +387,9 @@ def run_policy(config: LoopConfig) -> dict[str, Any]:
                 while not loop.totals and time.monotonic() < until:
                     loop.turn(0.1)
         except Closed as error:
-            code = None if robot is None else robot.wait(timeout=10)
+            code = None
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs, and is ended with the link
+                code = None if robot is None else robot.wait(timeout=10)
             if code != 130:
                 reason = str(error) if code is None else f"exit code {code}"
                 raise ChildProcessError(f"policy: the robot process is gone ({reason}): stopped") from error

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import platform
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ from pad.memory import keep_pages
 from pad.seeding import episode_seed
 from pad.video import write_video
 
+_running = threading.Lock()
 FRAMES_PER_SECOND = 20
 _REWARD_DIGITS = 6
 
@@ -124,6 +126,16 @@ def run_cell(cell: Cell, command: str, video: bool, results: Path | None = None)
     # Two threads beside another busy process are many times slower than one.
     torch.set_num_threads(1)
     keep_pages()
+    if not _running.acquire(blocking=False):
+        reason = "another cell runs in this process, on the same environment: workers need one thread each"
+        return Result(cell, [], {}, None, reason)
+    try:
+        return _run_cell(cell, command, video, results)
+    finally:
+        _running.release()
+
+
+def _run_cell(cell: Cell, command: str, video: bool, results: Path | None) -> Result:
     try:
         maker = {"hardware": hardware(cell.device), "versions": versions()}
         if weights_of(cell.checkpoint) != cell.weights:

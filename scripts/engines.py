@@ -1,5 +1,6 @@
 """Where a benchmark's cells are computed: here, or on a user's cluster. Results come as they are finished."""
 
+import asyncio
 import builtins
 import contextlib
 import io
@@ -9,7 +10,8 @@ import pickle
 import socket
 import types
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,6 +21,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from pad.processes import end_with
+from pad.tracking import say
 
 Engine = Literal["local", "dask", "ray", "slurm"]
 R = TypeVar("R")
@@ -72,13 +75,36 @@ def _compute_here(
             del waiting[number]
             yield result
     except TerminatedWorkerError:
-        # Whichever died, the others of its pool went with it: now each has a process for itself.
-        for number, job in waiting.items():
-            with ProcessPoolExecutor(1) as alone:
-                try:
-                    yield alone.submit(_call_here, os.getpid(), function, number, job).result()[1]
-                except TerminatedWorkerError:
-                    yield lost(*job)
+        say("a process died, and took those of its pool with it: each job that is left has a process for itself")
+        yield from _compute_alone(function, waiting, workers, lost)
+
+
+def _compute_alone(
+    function: Callable[..., R], jobs: Mapping[int, tuple[Any, ...]], workers: int, lost: Callable[..., R]
+) -> Iterator[R]:
+    """Each job in a process of its own, some at a time: one that dies takes no other with it."""
+    waiting, running = list(jobs.items()), dict[Future, tuple[ProcessPoolExecutor, tuple[Any, ...]]]()
+
+    def start() -> None:
+        number, job = waiting.pop(0)
+        alone = ProcessPoolExecutor(1)
+        running[alone.submit(_call_here, os.getpid(), function, number, job)] = alone, job
+
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                start()
+            done = next(iter(wait(running, return_when=FIRST_COMPLETED).done))
+            alone, job = running.pop(done)
+            try:
+                result = done.result()[1]
+            except TerminatedWorkerError:
+                result = lost(*job)
+            alone.shutdown(wait=False)
+            yield result
+    finally:  # whoever stops does not wait for what is under way
+        for alone, _ in running.values():
+            alone.shutdown(wait=False, kill_workers=True)
 
 
 def _call_here(parent: int, function: Callable[..., R], number: int, job: tuple[Any, ...]) -> tuple[int, R]:
@@ -143,9 +169,12 @@ def _compute_on_dask(run: Run, parcels: Sequence[tuple[bytes, bytes]], workers: 
         try:
             client = distributed.Client(where, timeout=10)
             client.wait_for_workers(1, timeout=60)
-        except (OSError, ValueError) as error:  # TimeoutError too
+        except (OSError, ValueError, asyncio.TimeoutError) as error:  # another one than Python's own before 3.11
             raise cli.BadInput(f"no Dask scheduler with a worker at {address}: {error}") from error
         with client:
+            several = [name for name, worker in client.scheduler_info()["workers"].items() if worker["nthreads"] > 1]
+            if several:
+                raise cli.BadInput(f"Dask workers need one thread each (--nthreads 1), more have {', '.join(several)}")
             waiting, numbers, running = list(enumerate(parcels)), dict[str, int](), distributed.as_completed()
 
             def start() -> None:

@@ -23,9 +23,11 @@ from results import read_record, shifts_of
 
 
 def main() -> None:
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 3 or {"-h", "--help"} & set(sys.argv):
         print(__doc__)
-        raise cli.BadInput("overview.py takes an evaluation file and a picture's path")
+        if not {"-h", "--help"} & set(sys.argv):
+            raise cli.BadInput("overview.py takes an evaluation file and a picture's path")
+        return
     record = read_record(Path(sys.argv[1]))
     cells = shifts_of(record)
     figure, axes = plt.subplots(
@@ -53,12 +55,13 @@ def draw_view(axis: plt.Axes, config: envs.EnvConfig, seed: int, shift: str) -> 
 
 def draw_returns(axis: plt.Axes, cell: dict) -> None:
     """Means with 95 % intervals over episodes."""
-    for position, (name, color) in enumerate(COLORS.items()):
+    arms = ("frozen", "adapted")
+    for position, name in enumerate(arms):
         interval = cell["comparison"][name]
         errors = [[interval["mean"] - interval["low"]], [interval["high"] - interval["mean"]]]
-        axis.bar(position, interval["mean"], yerr=errors, color=color, capsize=4, width=0.7)
+        axis.bar(position, interval["mean"], yerr=errors, color=COLORS[name], capsize=4, width=0.7)
         axis.annotate(f"{interval['mean']:.0f}", (position, 15), ha="center", fontsize=9)
-    axis.set_xticks(range(len(COLORS)), list(COLORS))
+    axis.set_xticks(range(len(arms)), arms)
     axis.set_ylim(0, 1000)
     axis.spines[["top", "right"]].set_visible(False)
 

@@ -25,7 +25,7 @@ from pad.statistics import (
 )
 
 ALL_SHIFTS = "all shifts"
-OF_AN_ARM = ("checkpoint", "weights", "shift", "policy", "adaptation", "seed")
+OF_AN_ARM = ("checkpoint", "weights", "shift", "code", "policy", "adaptation", "seed")
 """Settings that tell agents, shifts, policies and seeds apart, and not how they were measured."""
 
 
@@ -51,6 +51,11 @@ class Row:
     """Probability that an episode's return is above one of the frozen policy."""
     pooled: bool = False
     """Of all agents of a task and family."""
+
+    @property
+    def seeds(self) -> int:
+        """Over which the deviation is taken: of episodes, where agents are taken together of agents."""
+        return len({cell.checkpoint for cell in self.cells}) if self.pooled else len(self.cells)
 
     @property
     def episodes(self) -> int:

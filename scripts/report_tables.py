@@ -55,7 +55,7 @@ def format_row(row: Row) -> dict[str, str]:
         "outcome": NONE if c is None else f"{c.won} / {c.lost} / {c.tied}",
         "iqm": str(row.interquartile_mean),
         "deviation": NONE if row.deviation is None else f"{row.deviation:.0f}",
-        "seeds": str(len(row.cells)),
+        "seeds": str(row.seeds),
         "episodes": str(row.episodes),
     }
     return {name: texts[name] for name in COLUMNS}
@@ -74,7 +74,7 @@ def number_row(row: Row) -> dict[str, float | int | str | None]:
     c = row.comparison
     return {
         **{name: getattr(row, name) for name in WORDS},
-        "seeds": len(row.cells),
+        "seeds": row.seeds,
         "episodes": row.episodes,
         **_ends("mean", row.mean),
         "deviation": row.deviation,

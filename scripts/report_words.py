@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from report_lifelong import Course, Lifelong
-from report_rows import ALL_SHIFTS, Aggregate, Row
+from report_rows import ALL_SHIFTS, Aggregate, Row, name_agents
 from report_tables import verdict
 from results_folder import FROZEN, ResultsFolder
 
@@ -35,7 +35,7 @@ def describe(
         if compared:
             overall = [a for a in aggregates if a.shift == ALL_SHIFTS and a.policy in (FROZEN, policy)]
             whole = [*describe_overall(policy, overall), *describe_time(gains.get(policy))]
-            sentences = (describe_gains(compared), describe_harm([c for _, c in compared]), whole)
+            sentences = (describe_gains(compared, name_agents(single)), describe_harm([c for _, c in compared]), whole)
             found.append(Paragraph(policy, tuple(" ".join(line) for line in sentences if line)))
     for course in courses:
         found += [
@@ -45,7 +45,8 @@ def describe(
         ]
     unpaired = [row for row in single if row.policy != FROZEN and row.comparison is None]
     if unpaired:
-        names = ", ".join(f"{row.agent} under {row.shift} ({row.policy})" for row in unpaired)
+        agents = name_agents(single)
+        names = ", ".join(f"{agents[row.task, row.agent]} under {row.shift} ({row.policy})" for row in unpaired)
         missing = f"The frozen policy was not measured on the episodes of {names}."
         found.append(Paragraph("Not compared", (missing,)))
     if folder.failures:
@@ -63,7 +64,7 @@ def describe_extent(folder: ResultsFolder, rows: Sequence[Row]) -> str:
     return f"{extent}{count(len(folder.cells), 'cell')}{also}, {count(episodes, 'episode')} in all."
 
 
-def describe_gains(compared: Sequence[tuple[Row, Comparison]]) -> list[str]:
+def describe_gains(compared: Sequence[tuple[Row, Comparison]], names: dict[tuple[str, str], str]) -> list[str]:
     """Where a policy gained and lost, by the intervals of its paired differences."""
     verdicts = [verdict(c.difference) for _, c in compared]
     gained, lost, level = (verdicts.count(name) for name in ("gain", "loss", "level"))
@@ -77,7 +78,7 @@ def describe_gains(compared: Sequence[tuple[Row, Comparison]]) -> list[str]:
             of_kind = [pair for pair in order if verdict(pair[1].difference) == name]
             row, c = of_kind[-1] if name == "gain" else of_kind[0]
             sentences.append(
-                f"The largest {name} is {c.difference.format('+')} ({row.agent} under {row.shift}, "
+                f"The largest {name} is {c.difference.format('+')} ({names[row.task, row.agent]} under {row.shift}, "
                 f"{c.frozen.mean:.0f} → {c.adapted.mean:.0f})."
             )
     return sentences

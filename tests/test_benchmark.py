@@ -611,3 +611,13 @@ def test_a_cell_on_a_gpu_names_it(folder, monkeypatch):
     assert cells.run_cell(cell, "", False).measured["hardware"] == "a machine with cpu"
     missing = cells.run_cell(cells.dataclasses.replace(cell, device="cuda"), "", False)
     assert missing.error or missing.measured["hardware"] == "a machine with cuda"
+
+
+def test_two_cells_in_one_process_would_play_in_the_same_environment(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    import benchmark
+
+    cell = benchmark.make_cells(benchmark.read_config(["--config", "tiny.yaml", "--shifts", "none"]))[0]
+    with cells._running:
+        assert "another cell runs in this process" in cells.run_cell(cell, "", False).error
+    assert not cells.run_cell(cell, "", False).error

@@ -501,3 +501,26 @@ def test_more_episodes_than_were_evaluated_cannot_be_compared(folder):
     result = call("reproduce.py cartpole_swingup --only evaluation --episodes 999", folder)
     assert result.returncode == 2
     assert "evaluated on 50 episodes, to which 999 cannot be compared" in result.stderr
+
+
+def test_the_wait_for_an_action_is_measured_from_the_arrival_of_what_it_answers(folder):
+    result = call(
+        "latency.py --checkpoint runs/tiny --shift none --policies frozen inline background --pairs 2 --ticks 8 "
+        "--rate 200 --output latency.json",
+        folder,
+    )
+    assert result.returncode == 0, result.stderr
+    record = json.loads((folder / "latency.json").read_text())
+    frozen, inline, background = record["blocks"][0]
+    assert set(record["ratios"]["inline"]) == {"median", "p99", "answer_p99"}
+    assert inline["answer_median"] > inline["median"]
+    # What is learned inline is learned while the robot waits.
+    assert inline["answer_median"] - inline["median"] > 2 * (frozen["answer_median"] - frozen["median"])
+    assert background["updates_per_second"] > 0
+
+
+def test_the_picture_of_the_readme_is_drawn_from_a_shipped_evaluation(folder):
+    evaluation = ROOT / "pad" / "zoo" / "cartpole_swingup" / "evaluation.json"
+    result = call(f"overview.py {evaluation} overview.png", folder)
+    assert result.returncode == 0, result.stderr
+    assert (folder / "overview.png").stat().st_size > 10_000

@@ -475,3 +475,14 @@ def test_a_cell_without_shifts_of_ones_own_is_written_as_before_there_were_any()
     assert "code" not in Result(cell, [], {}).to_dict()["cell"]
     assert "code" in Result(other, [], {}).to_dict()["cell"]
     assert cell.id != other.id
+
+
+def test_a_shift_of_ones_own_does_not_keep_agents_apart(small):
+    for name in ("walker_walk", "runs/walker_2"):
+        for policy in ("frozen", "default"):
+            cell = make_cell("walker_walk", "mine", policy, 0, ["mine"] * 3, name)
+            write_cell(small, {**cell, "code": "1"}, ["mine"] * 3, 10)
+            if name != "walker_walk":
+                write_cell(small, make_cell("walker_walk", "none", policy, 0, ["none"] * 3, name), ["none"] * 3, 10)
+    rows = report_rows.make_rows(read_results(small).cells)
+    assert {(row.shift, row.seeds) for row in rows if row.pooled} == {("none", 2), ("mine", 2)}

@@ -171,3 +171,16 @@ def test_the_mean_over_groups_covers_what_it_claims():
         interval = statistics.mean_over_groups(groups, fixed=False, resamples=500)
         covered += interval.low <= 5 <= interval.high
     assert 84 <= covered <= 99
+
+
+def test_a_thousand_episodes_are_compared_in_little_memory():
+    import tracemalloc
+
+    x, y = np.random.default_rng(0).integers(5, size=(2, 50, 1000)).astype(float)
+    tracemalloc.start()
+    found = probability_of_improvement([x], [y])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6
+    expected = [stats.mannwhitneyu(a, b, alternative="greater").statistic / 1e6 for a, b in zip(x, y, strict=True)]
+    np.testing.assert_allclose(found, expected)
