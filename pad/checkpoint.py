@@ -8,11 +8,11 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
@@ -24,6 +24,7 @@ from pad.gate import Calibration
 
 FORMAT = 1
 """Raised when an older version of this package could not read what this one writes."""
+T = TypeVar("T")
 ZOO = Path(__file__).parent / "zoo"
 """Trained agents that ship with the package."""
 
@@ -149,18 +150,25 @@ def load_checkpoint(name: str | Path, device: str = "cpu") -> Checkpoint:
         FileNotFoundError: when there is none, or it has no weights yet.
         ValueError: when it is corrupt, foreign, or of a newer format.
     """
+    return _undisturbed(name, lambda folder: _load(folder, device))
+
+
+def _undisturbed(name: str | Path, read: Callable[[Path], T]) -> T:
+    """What `read` makes of a checkpoint's folder, which no run has put another one in the place of meanwhile.
+
+    Settings of one and weights of the other do not mix.
+    """
     while True:
         folder = find_checkpoint(name)
         seen = identity(folder)
         try:
-            loaded = _load(folder, device)
+            found = read(folder)
         except (ValueError, FileNotFoundError):
             if seen == identity(folder):
                 raise
         else:
             if seen == identity(folder):
-                return loaded
-        # A run put another one in its place meanwhile: settings of one and weights of the other do not mix.
+                return found
 
 
 @contextmanager
@@ -171,20 +179,13 @@ def copied(name: str | Path) -> Iterator[Path]:
         FileNotFoundError: when there is none, or it has no weights yet.
     """
     with tempfile.TemporaryDirectory(prefix="pad_") as place:
-        while True:
-            folder = find_checkpoint(name)
-            seen, copy = identity(folder), Path(place) / "checkpoint"
-            shutil.rmtree(copy, ignore_errors=True)
-            copy.mkdir()
-            try:
-                for part in ("config.yaml", "model.safetensors"):
-                    shutil.copyfile(folder / part, copy / part)
-            except FileNotFoundError:
-                if seen == identity(folder):
-                    raise
-            if seen == identity(folder):
-                break
-        yield copy
+
+        def copy(folder: Path) -> Path:
+            for part in ("config.yaml", "model.safetensors"):
+                shutil.copyfile(folder / part, Path(place) / part)
+            return Path(place)
+
+        yield _undisturbed(name, copy)
 
 
 def identity(folder: Path) -> tuple[int, int] | None:

@@ -23,11 +23,12 @@ from results import read_record, shifts_of
 
 
 def main() -> None:
-    if len(sys.argv) != 3 or {"-h", "--help"} & set(sys.argv):
+    if {"-h", "--help"} & set(sys.argv):
         print(__doc__)
-        if not {"-h", "--help"} & set(sys.argv):
-            raise cli.BadInput("overview.py takes an evaluation file and a picture's path")
         return
+    if len(sys.argv) != 3:
+        print(__doc__)
+        raise cli.BadInput("overview.py takes an evaluation file and a picture's path")
     record = read_record(Path(sys.argv[1]))
     cells = shifts_of(record)
     figure, axes = plt.subplots(
