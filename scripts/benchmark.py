@@ -205,7 +205,7 @@ def read_policy(name: str, device: str) -> AdaptationConfig | None:
 def environments(config: BenchmarkConfig, checkpoint: str) -> list[envs.EnvConfig]:
     """Where a checkpoint is tried, without a shift."""
     loaded = load_checkpoint(checkpoint)
-    trained = trained_env(checkpoint, loaded)
+    trained = trained_env(checkpoint, loaded.env)
     base = dataclasses.replace(
         trained,
         shift="none",

@@ -6,8 +6,6 @@ Training does it by itself at its end; this is for agents that were trained othe
 checkpoint's config.yaml.
 """
 
-import sys
-
 import cli
 import torch
 
@@ -23,13 +21,9 @@ CALIBRATION_SEED, CALIBRATION_EPISODES = 4000, 10
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or {"-h", "--help"} & set(sys.argv):
-        print(__doc__)
-        if len(sys.argv) != 2:
-            raise cli.BadInput(f"calibrate.py takes one checkpoint, got {len(sys.argv) - 1} arguments")
-        return
+    (name,) = cli.positional(__doc__, "CHECKPOINT")
     torch.set_num_threads(1)  # two beside a busy process are many times slower than one
-    folder = find_checkpoint(sys.argv[1])
+    folder = find_checkpoint(name)
     loaded, before = load_checkpoint(folder), identity(folder)
     if not loaded.env:
         raise cli.BadInput(f"{folder} does not say which environment it was trained in")

@@ -426,7 +426,7 @@ def drive(loop: Loop, policy: AdaptivePolicy, config: LoopConfig) -> None:
 def robot_link(config: LoopConfig) -> Iterator[tuple[Link, subprocess.Popen | None]]:
     """A connection to the robot, and with role both its process, which ends with this."""
     robot = None
-    with socket.create_server((config.host, config.port)) as server:
+    with listen(config.host, config.port) as server:
         if config.role == "both":
             port = server.getsockname()[1]
             command = [sys.executable, __file__, *sys.argv[1:], "--role", "robot", "--port", str(port)]
@@ -441,6 +441,18 @@ def robot_link(config: LoopConfig) -> Iterator[tuple[Link, subprocess.Popen | No
         finally:
             if robot is not None:
                 stop(robot)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that waits for the robot.
+
+    Raises:
+        BadInput: when none can listen there, as where another does.
+    """
+    try:
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        raise cli.BadInput(f"cannot listen at {host}:{port}: {error}") from error
 
 
 def accept(server: socket.socket, robot: subprocess.Popen | None) -> socket.socket:

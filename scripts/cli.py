@@ -90,6 +90,23 @@ def take_option(arguments: Sequence[str], name: str) -> tuple[str | None, list[s
     return value, rest
 
 
+def positional(doc: str | None, *names: str) -> list[str]:
+    """The arguments of a command that takes these and no flags; `--help` prints `doc` and ends it.
+
+    Raises:
+        BadInput: when they are more or fewer.
+    """
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print((doc or "").strip())
+        sys.exit(0)
+    if len(arguments) != len(names):
+        got = f"{len(arguments)} arguments" if len(arguments) != 1 else "1 argument"
+        command = Path(sys.argv[0]).name
+        raise BadInput(f"{command} takes {' '.join(names)}, got {got}: {command} --help says what they are")
+    return arguments
+
+
 def look_here() -> None:
     """Modules are looked for in the current folder too."""
     if "" not in sys.path:

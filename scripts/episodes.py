@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,11 +12,12 @@ import cli
 import gymnasium as gym
 import joblib
 import torch
+from own import OwnPolicy, make_env
 
 import envs
 from pad import settings
 from pad.agent import Agent
-from pad.checkpoint import Checkpoint, find_checkpoint, identity, load_checkpoint
+from pad.checkpoint import find_checkpoint, identity, load_checkpoint
 from pad.deployment import (
     ADAPTATIONS,
     AdaptationConfig,
@@ -26,6 +27,7 @@ from pad.deployment import (
     MeasuredPolicy,
     PerturbedPolicy,
 )
+from pad.deployment.model import Model
 from pad.evaluation import Episode, run_episode
 from pad.memory import keep_pages
 from pad.seeding import episode_seed
@@ -36,8 +38,10 @@ from pad.types import Policy
 class Arm:
     """One policy in one environment, and which episodes it meets."""
 
-    checkpoint: str
-    env: envs.EnvConfig
+    policy: str | OwnPolicy
+    """A checkpoint, or a policy of the user's."""
+    env: envs.EnvConfig | str
+    """A name stands for an environment of the user's."""
     adaptation: AdaptationConfig | None
     """None: frozen."""
     seed: int
@@ -61,6 +65,11 @@ class Arm:
         if self.drifts is not None:
             return "null"
         return "frozen" if self.adaptation is None else "adapted"
+
+    @property
+    def scene(self) -> str:
+        """What the policy meets: a shift, or an environment of the user's."""
+        return self.env if isinstance(self.env, str) else self.env.shift
 
     @property
     def lifelong(self) -> bool:
@@ -110,15 +119,15 @@ def read_adaptation(name: str, what: str = "adaptation", besides: tuple[str, ...
     raise cli.BadInput(f"unknown {what} {name!r}; known: {', '.join([*besides, *ADAPTATIONS])}, or a YAML file")
 
 
-def trained_env(name: str, checkpoint: Checkpoint) -> envs.EnvConfig:
-    """The environment that the checkpoint of that name was trained in.
+def trained_env(name: str, described: Mapping[str, Any]) -> envs.EnvConfig:
+    """The environment that the checkpoint of that name describes as the one it was trained in.
 
     Raises:
         BadInput: when it does not say.
     """
-    if not checkpoint.env:
+    if not described:
         raise cli.BadInput(f"{name} does not say which environment it was trained in")
-    return settings.from_dict(envs.EnvConfig, checkpoint.env, "env")
+    return settings.from_dict(envs.EnvConfig, described, "env")
 
 
 def is_as_named(evaluation: dict[str, Any]) -> bool:
@@ -149,6 +158,7 @@ def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
     # Two threads beside another busy process are many times slower than one.
     torch.set_num_threads(1)
     keep_pages()
+    _policy(arm)  # first: its module may register the environment
     env, episodes = open_env(arm.env), []
     policy: Policy | None = None if arm.drifts else make_policy(arm)
     for number in numbers:
@@ -160,24 +170,27 @@ def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
 
 
 def make_policy(arm: Arm) -> FrozenPolicy | AdaptivePolicy | ColorMatchedPolicy:
-    agent = _agent(arm.checkpoint, arm.device)
+    policy = _policy(arm)
     if arm.matched:
-        return ColorMatchedPolicy(agent)
+        assert isinstance(policy, Agent)
+        return ColorMatchedPolicy(policy)
     if arm.adaptation is None:
-        return FrozenPolicy(agent)
-    return AdaptivePolicy(agent, arm.adaptation, arm.seed)
+        return FrozenPolicy(policy)
+    return AdaptivePolicy(policy, arm.adaptation, arm.seed)
 
 
 def _perturbed(arm: Arm, number: int) -> PerturbedPolicy:
     assert arm.drifts is not None
     assert arm.adaptation is not None
-    return PerturbedPolicy(_agent(arm.checkpoint, arm.device), arm.adaptation, arm.drifts[number], number)
+    return PerturbedPolicy(_policy(arm), arm.adaptation, arm.drifts[number], number)
 
 
-def _agent(checkpoint: str, device: str) -> Agent:
+def _policy(arm: Arm) -> Agent | Model:
     """The agent as it is now: a name may come to mean another folder, and a folder may get other weights."""
-    folder = find_checkpoint(checkpoint)
-    return _load(folder, identity(folder), device)
+    if isinstance(arm.policy, OwnPolicy):
+        return _load_own(arm.policy)
+    folder = find_checkpoint(arm.policy)
+    return _load(folder, identity(folder), arm.device)
 
 
 @lru_cache(maxsize=2)
@@ -185,14 +198,24 @@ def _load(folder: Path, _identity: object, device: str) -> Agent:
     return load_checkpoint(folder, device).agent
 
 
-_open_env: tuple[envs.EnvConfig, gym.Env] | None = None
+@lru_cache(maxsize=1)
+def _load_own(policy: OwnPolicy) -> Model:
+    return policy.load()
 
 
-def open_env(config: envs.EnvConfig) -> gym.Env:
-    """The environment of these settings; the last one used stays open."""
+_open_env: tuple[envs.EnvConfig | str, gym.Env] | None = None
+
+
+def open_env(config: envs.EnvConfig | str) -> gym.Env:
+    """The environment of these settings or of this name; the last one used stays open."""
     global _open_env
     if _open_env is None or _open_env[0] != config:
         if _open_env is not None:
             _open_env[1].close()
-        _open_env = (config, envs.make(config))
+        _open_env = (config, make_scene(config))
     return _open_env[1]
+
+
+def make_scene(config: envs.EnvConfig | str) -> gym.Env:
+    """The environment of these settings, or the user's of this name."""
+    return make_env(config) if isinstance(config, str) else envs.make(config)

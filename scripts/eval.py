@@ -3,14 +3,16 @@
 python scripts/eval.py --adapt --shift color_hard
 python scripts/eval.py --adapt --shift none color_hard video_easy --episodes 30 --output result.json
 python scripts/eval.py --checkpoint runs/my_run --adapt --adaptation paper --video videos
+python scripts/eval.py --policy my_robot:make_policy --head my_head --env my_robot:make_env my_robot:at_dusk --adapt
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import sys
 import time
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,18 +20,21 @@ from typing import Annotated, Any, Literal
 import cli
 import numpy as np
 import tyro
-from episodes import Arm, default_workers, hardware, read_adaptation, run_arms, trained_env
+from episodes import Arm, default_workers, hardware, make_scene, read_adaptation, run_arms, trained_env
+from eval_report import Met, arm_record, format_guards, format_table, what_is_over, write_videos
 from figures import FORMATS, draw_comparison
+from own import OwnPolicy
 
 import envs
 from envs.shifts import normalize
 from pad import settings
-from pad.checkpoint import Checkpoint, copied, load_checkpoint
-from pad.deployment import AdaptationConfig, AdaptivePolicy
-from pad.evaluation import Comparison, Episode, compare, mean_interval, steps_per_second
+from pad.agent import Agent
+from pad.checkpoint import copied, load_checkpoint
+from pad.deployment import AdaptationConfig, AdaptivePolicy, FrozenPolicy, TorchPolicy
+from pad.deployment.model import Model
+from pad.evaluation import Episode, compare, mean_interval
 from pad.precision import resolve
 from pad.tracking import Tracker, TrackingConfig, progress_bar, say
-from pad.video import compose, write_video
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,13 @@ class EvalConfig:
 
     checkpoint: str = "cartpole_swingup"
     """A run, a checkpoint folder, or the name of an agent that ships."""
+    policy: str | None = None
+    """Or a policy of yours: module:function, where the function returns a TorchPolicy. It meets what --env names."""
+    head: Path | None = None
+    """With --policy: folder of the head that scripts/fit_head.py wrote. Default: the function brings one."""
+    env: tuple[str, ...] = ()
+    """In place of shifts, environments of yours: Gymnasium ids, or module:function, where the function returns one. The
+    same seed must bring the same episode."""
     shift: tuple[str, ...] = ("none",)
     """One or several: none, color_hard, "color_hard + camera:0.4", "none@0, video_hard@50", a YAML file.
     scripts/shifts.py list names them all."""
@@ -63,6 +75,7 @@ class EvalConfig:
     workers: int = field(default_factory=default_workers)
     """Processes that run episodes side by side; the results do not depend on it."""
     device: str = "cpu"
+    """For a checkpoint."""
     output: Path | None = None
     """JSON file for settings, returns and seeds."""
     figure: Path | None = None
@@ -79,34 +92,88 @@ class EvalConfig:
         if self.null and not self.adapt:
             raise ValueError("--null goes with --adapt: it moves weights by as much as adaptation does")
         object.__setattr__(self, "shift", tuple(map(normalize, self.shift)))
-        if len(set(self.shift)) < len(self.shift):
-            raise ValueError(f"each shift can be named once, got {' '.join(self.shift)}")
+        for what, names in (("shift", self.shift), ("env", self.env)):
+            if len(set(names)) < len(names):
+                raise ValueError(f"each {what} can be named once, got {' '.join(names)}")
+        ours = self.shift != ("none",) or self.shift_data is not None or self.quality is not None
+        if self.env and (ours or self.shift_split != "test"):
+            raise ValueError("shifts, their data and split, and quality are of our environments, and --env names yours")
+        if self.policy is not None and not self.env:
+            raise ValueError("a policy needs an env or several: Gymnasium ids, or module:function")
+        if self.policy is not None and (self.checkpoint != EvalConfig.checkpoint or self.device != "cpu"):
+            raise ValueError("checkpoint and device are for an agent of this package, and --policy names yours")
+        if self.head is not None and self.policy is None:
+            raise ValueError("a head goes with --policy: a checkpoint has its own")
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """What the policy meets, one after the other."""
+        return self.env or self.shift
+
+    @property
+    def evaluated(self) -> str:
+        """The name of what is evaluated."""
+        return self.policy or Path(self.checkpoint).name
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated."""
+
+    source: str | OwnPolicy
+    """Where each process finds it."""
+    policy: Agent | Model
+    env: Mapping[str, Any] = field(default_factory=dict)
+    """That it was trained in, as far as that is known."""
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Its settings, or how a policy of the user's is declared."""
+        if isinstance(self.policy, Agent):
+            return settings.to_dict(self.policy.config)
+        return self.policy.described if isinstance(self.policy, TorchPolicy) else {}
 
 
 def main() -> None:
     config = read_config(sys.argv[1:])
+    if config.policy is not None:
+        own = OwnPolicy(config.policy, None if config.head is None else str(config.head.absolute()))
+        policy = own.load()  # first: its module may register the environment
+        check_outputs(config)
+        evaluate(config, Subject(own, policy))
+        return
     load_checkpoint(config.checkpoint, cli.check_device(config.device))  # what is wrong with it is told by its name
     check_outputs(config)
     with copied(config.checkpoint) as copy:  # every episode loads it, and a run may go on meanwhile
-        evaluate(config, load_checkpoint(copy, config.device), copy)
+        loaded = load_checkpoint(copy, config.device)
+        evaluate(config, Subject(str(copy), loaded.agent, loaded.env))
 
 
-def evaluate(config: EvalConfig, checkpoint: Checkpoint, folder: Path) -> None:
-    """All that was asked for, of the checkpoint that lies in `folder`."""
-    arms = make_arms(config, checkpoint, folder)
+def evaluate(config: EvalConfig, subject: Subject) -> None:
+    """All that was asked for; after an interrupt, of what is over."""
+    arms = make_arms(config, subject)
     if config.adapt:
-        moving = AdaptivePolicy(checkpoint.agent, config.adapter).parameter_names
+        moving = AdaptivePolicy(subject.policy, config.adapter).parameter_names
         say(f"adaptation moves {', '.join(moving)}")
-    name = f"eval_{Path(config.checkpoint).name}_{'_'.join(map(cli.file_name, config.shift))}"[:100]
-    described = {**settings.to_dict(config_for_record(config)), "env": checkpoint.env}
+    name = cli.file_name(f"eval_{config.evaluated}_{'_'.join(config.scenes)}")[:100]
+    described = {**settings.to_dict(config_for_record(config)), "env": subject.env or config.env}
     log = Path("runs") / "eval" / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
     with Tracker(log, config.tracking, name, "eval", described) as tracker:
-        episodes = run_all(arms, config.workers, tracker)
-        if config.null:
-            null_arms = [null_arm(arm, met) for arm, met in zip(arms, episodes, strict=True) if arm.name == "adapted"]
-            episodes += run_all(null_arms, config.workers, tracker, sum(len(met) for met in episodes))
-            arms += null_arms
-        report(config, checkpoint, arms, episodes, tracker)
+        episodes: list[list[Episode]] = []
+        try:
+            run_all(arms, config.workers, tracker, episodes)
+            if config.null:
+                null_arms = [null_arm(arm, met) for arm, met in zip(arms, episodes, strict=True) if arm.adaptation]
+                arms += null_arms
+                run_all(null_arms, config.workers, tracker, episodes)
+        except KeyboardInterrupt:
+            if by_scene := what_is_over(arms, episodes):
+                say(f"interrupted: of {' '.join(by_scene)} the episodes that every policy has met")
+                report(config, subject, by_scene, interrupted=True)
+            raise
+        by_scene = what_is_over(arms, episodes)
+        report(config, subject, by_scene)
+        draw(config, subject, by_scene, tracker)
 
 
 def read_config(arguments: list[str]) -> EvalConfig:
@@ -125,7 +192,7 @@ def read_config(arguments: list[str]) -> EvalConfig:
 
 def config_for_record(config: EvalConfig) -> EvalConfig:
     """The settings with paths as text, for JSON."""
-    text = {n: None if (p := getattr(config, n)) is None else str(p) for n in ("output", "figure", "video")}
+    text = {n: None if (p := getattr(config, n)) is None else str(p) for n in ("head", "output", "figure", "video")}
     return dataclasses.replace(config, **text)  # type: ignore[arg-type]
 
 
@@ -138,31 +205,44 @@ def check_outputs(config: EvalConfig) -> None:
     cli.check_outputs(config.output, config.figure, None if config.video is None else config.video / "film.mp4")
 
 
-def make_arms(config: EvalConfig, checkpoint: Checkpoint, folder: Path) -> list[Arm]:
-    """Frozen, and if asked for adapting, for each shift; what cannot be evaluated is found out now."""
+def make_arms(config: EvalConfig, subject: Subject) -> list[Arm]:
+    """Frozen, and if asked for adapting, for each scene; what cannot be evaluated is found out now."""
     arms = []
-    for shift in config.shift:
-        env = make_env_config(config, checkpoint, shift)
-        probe = envs.make(env)
-        try:
-            if probe.observation_space.shape != checkpoint.agent.obs_shape:
-                raise cli.BadInput(
-                    f"{config.checkpoint} sees {checkpoint.agent.obs_shape}, "
-                    f"its environment shows {probe.observation_space.shape}"
-                )
-            probe.reset(seed=0)
-        finally:
-            probe.close()
+    scenes: Sequence[envs.EnvConfig | str] = config.env or [make_env_config(config, subject, s) for s in config.shift]
+    for scene in scenes:
+        check_scene(config, subject, scene)
         for adaptation in (None, config.adapter) if config.adapt else (None,):
             record = 1 if config.video else 0
-            arm = Arm(str(folder), env, adaptation, config.seed, config.episodes, config.device, record)
+            arm = Arm(subject.source, scene, adaptation, config.seed, config.episodes, config.device, record)
             arms.append(arm)
     return arms
 
 
-def make_env_config(config: EvalConfig, checkpoint: Checkpoint, shift: str) -> envs.EnvConfig:
+def check_scene(config: EvalConfig, subject: Subject, scene: envs.EnvConfig | str) -> None:
+    """Begin an episode, in an environment of the user's act in it too.
+
+    Raises:
+        BadInput: when the policy cannot act there, or there is nothing to film.
+    """
+    with contextlib.closing(make_scene(scene)) as probe:
+        shape, policy, own = probe.observation_space.shape, subject.policy, isinstance(scene, str)
+        if isinstance(policy, Agent) and shape != policy.obs_shape:
+            shown = scene if own else "its environment"
+            raise cli.BadInput(f"{config.checkpoint} sees {policy.obs_shape}, {shown} shows {shape}")
+        obs, _ = probe.reset(seed=0)
+        if not own:
+            return
+        try:
+            probe.step(FrozenPolicy(policy).act(obs))
+        except Exception as error:  # whatever a user's network or environment says
+            raise cli.BadInput(f"{config.evaluated} cannot act in {scene}: {error!r}") from error
+        if config.video and not isinstance(picture := probe.render(), np.ndarray):
+            raise cli.BadInput(f"{scene} gives no picture for a video: its render() returns {type(picture).__name__}")
+
+
+def make_env_config(config: EvalConfig, subject: Subject, shift: str) -> envs.EnvConfig:
     """The environment that the checkpoint was trained in, with a shift."""
-    env = trained_env(config.checkpoint, checkpoint)
+    env = trained_env(config.checkpoint, subject.env)
     quality = config.quality or env.quality
     data = config.shift_data if shift != "none" else None
     return dataclasses.replace(env, shift=shift, shift_data=data, shift_split=config.shift_split, quality=quality)
@@ -173,129 +253,65 @@ def null_arm(arm: Arm, met: list[Episode]) -> Arm:
     return dataclasses.replace(arm, drifts=tuple(tuple(episode.drift) for episode in met), record=0)
 
 
-def run_all(arms: list[Arm], workers: int, tracker: Tracker, first_step: int = 0) -> list[list[Episode]]:
-    """Episodes of each arm, logged as they come."""
+def run_all(arms: list[Arm], workers: int, tracker: Tracker, done: list[list[Episode]]) -> None:
+    """Episodes of each arm, logged and appended to `done` as they come."""
+    first_step = sum(map(len, done))
     episodes: list[list[Episode]] = [[] for _ in arms]
+    done += episodes
     with progress_bar("episodes", sum(arm.episodes for arm in arms), 0, "episodes") as bar:
         for step, (index, episode) in enumerate(run_arms(arms, workers), first_step):
             arm = arms[index]
             episodes[index].append(episode)
-            label = f"{arm.env.shift}/{arm.name}"
+            label = f"{arm.scene}/{arm.name}"
             tracker.log({f"{label}_return": episode.episode_return, "episode": len(episodes[index])}, step)
             bar.set_postfix_str(f"{label} {episode.episode_return:.0f}")
             bar.update(1)
-    return episodes
 
 
 def report(
-    config: EvalConfig, checkpoint: Checkpoint, arms: list[Arm], episodes: list[list[Episode]], tracker: Tracker
+    config: EvalConfig,
+    subject: Subject,
+    by_scene: Met,
+    interrupted: bool = False,
 ) -> None:
-    """The table, and the files that were asked for."""
-    by_shift: dict[str, dict[str, list[Episode]]] = {}
-    for arm, met in zip(arms, episodes, strict=True):
-        by_shift.setdefault(arm.env.shift, {})[arm.name] = met
-    print(format_table(by_shift))
+    """The table, and the file of results if it was asked for."""
+    print(format_table(by_scene, "environment" if config.env else "shift"))
     if config.adapt:
-        print(format_guards(by_shift))
-    results = {shift: {name: arm_record(met) for name, met in arms.items()} for shift, arms in by_shift.items()}
-    for shift, met in by_shift.items():
+        print(format_guards(by_scene))
+    results = {scene: {name: arm_record(met) for name, met in arms.items()} for scene, arms in by_scene.items()}
+    for scene, met in by_scene.items():
         if "adapted" in met:
-            results[shift]["comparison"] = dataclasses.asdict(compare(met["frozen"], met["adapted"]))
+            results[scene]["comparison"] = dataclasses.asdict(compare(met["frozen"], met["adapted"]))
         if "null" in met:
-            results[shift]["null_comparison"] = dataclasses.asdict(compare(met["frozen"], met["null"]))
+            results[scene]["null_comparison"] = dataclasses.asdict(compare(met["frozen"], met["null"]))
     if config.output:
         record = {
             "settings": settings.to_dict(config_for_record(config)),
-            "env": checkpoint.env,
-            "agent": settings.to_dict(checkpoint.agent.config),
+            "env": dict(subject.env),
+            "agent": subject.described,
             "hardware": hardware(config.device),
             "command": cli.typed(),
-            **(results[config.shift[0]] if len(results) == 1 else {"shifts": results}),
+            **({"interrupted": True} if interrupted else {}),
+            **(results[config.scenes[0]] if len(config.scenes) == 1 else {"shifts": results}),
         }
         cli.write_text(config.output, json.dumps(record, indent=1) + "\n")
         say(f"wrote {config.output}")
+
+
+def draw(config: EvalConfig, subject: Subject, by_scene: Met, tracker: Tracker) -> None:
+    """The pictures that were asked for, and what the run comes to."""
+    title = str(subject.env.get("task", config.evaluated))
     if config.figure:
-        task = str(checkpoint.env.get("task", ""))
-        draw_comparison(config.figure, by_shift, f"{task}, {config.episodes} episodes")
+        draw_comparison(config.figure, by_scene, f"{title}, {config.episodes} episodes")
         say(f"wrote {config.figure}")
     if config.video:
-        write_videos(config.video, by_shift, str(checkpoint.env.get("task", "")), tracker)
-    last = sum(arm.episodes for arm in arms)
+        write_videos(config.video, by_scene, title, tracker)
     means = {
         f"{s}/{n}_mean_return": mean_interval([e.episode_return for e in m]).mean
-        for s, a in by_shift.items()
+        for s, a in by_scene.items()
         for n, m in a.items()
     }
-    tracker.log(means, last)
-
-
-def arm_record(episodes: list[Episode]) -> dict[str, Any]:
-    return {
-        "returns": [episode.episode_return for episode in episodes],
-        "seeds": [episode.seed for episode in episodes],
-        "updates": [episode.updates for episode in episodes],
-        "steps_per_second": round(steps_per_second(episodes), 1),
-        "guards": [dict(episode.guards) for episode in episodes],
-        "mean_drift": [round(float(np.mean(episode.drift)), 5) if episode.drift else 0.0 for episode in episodes],
-    }
-
-
-def format_guards(by_shift: dict[str, dict[str, list[Episode]]]) -> str:
-    """How often each guard acted, in an episode on average."""
-    lines = []
-    for shift, met in by_shift.items():
-        episodes = met["adapted"]
-        total = sum((episode.guards for episode in episodes), Counter[str]())
-        acted = ", ".join(f"{reason} {count / len(episodes):.1f}" for reason, count in total.most_common()) or "none"
-        decisions = sum(episode.steps for episode in episodes) / len(episodes)
-        lines.append(f"{shift}: guards in an episode of {decisions:.0f} decisions: {acted}")
-    return "\n".join(lines)
-
-
-def format_table(by_shift: dict[str, dict[str, list[Episode]]]) -> str:
-    """Mean returns with 95 % intervals over episodes, and control steps a second."""
-    rows = [
-        [
-            "shift",
-            "frozen",
-            "adapted",
-            "adapted - frozen",
-            "won/lost/tied",
-            "regret",
-            "null regret",
-            "catastrophes",
-            "steps/s",
-        ]
-    ]
-    for shift, met in by_shift.items():
-        speeds = " / ".join(f"{steps_per_second(episodes):.0f}" for episodes in met.values())
-        if "adapted" in met:
-            c: Comparison = compare(met["frozen"], met["adapted"])
-            row = [shift, str(c.frozen), str(c.adapted), c.difference.format("+")]
-            null = f"{compare(met['frozen'], met['null']).regret:.0f}" if "null" in met else ""
-            rows.append([*row, f"{c.won}/{c.lost}/{c.tied}", f"{c.regret:.0f}", null, c.format_catastrophes(), speeds])
-        else:
-            frozen = mean_interval([episode.episode_return for episode in met["frozen"]])
-            rows.append([shift, str(frozen), "", "", "", "", "", "", speeds])
-    used = [column for column in zip(*rows, strict=True) if any(column[1:])]
-    widths = [max(map(len, column)) for column in used]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in zip(*used, strict=True)
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def write_videos(folder: Path, by_shift: dict[str, dict[str, list[Episode]]], task: str, tracker: Tracker) -> None:
-    """One mp4 for each shift: its first episode."""
-    for shift, met in by_shift.items():
-        arms = {"frozen": met["frozen"][0]}
-        if "adapted" in met:
-            arms["adapting"] = met["adapted"][0]
-        path = folder / f"{cli.file_name(shift)}.mp4"
-        write_video(path, list(compose(arms, f"{task}, {shift}")), fps=20)
-        tracker.log_video(f"{shift}/video", path, sum(len(e) for a in by_shift.values() for e in a.values()))
-        say(f"wrote {path}")
+    tracker.log(means, sum(len(met) for arms in by_scene.values() for met in arms.values()))
 
 
 if __name__ == "__main__":

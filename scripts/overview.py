@@ -4,7 +4,6 @@ python scripts/overview.py pad/zoo/walker_walk/evaluation.json docs/overview.png
 """
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import cli
@@ -23,13 +22,8 @@ from results import read_record, shifts_of
 
 
 def main() -> None:
-    if {"-h", "--help"} & set(sys.argv):
-        print(__doc__)
-        return
-    if len(sys.argv) != 3:
-        print(__doc__)
-        raise cli.BadInput("overview.py takes an evaluation file and a picture's path")
-    record = read_record(Path(sys.argv[1]))
+    evaluation, picture = cli.positional(__doc__, "EVALUATION", "PICTURE")
+    record = read_record(Path(evaluation))
     cells = shifts_of(record)
     figure, axes = plt.subplots(
         2, len(cells), figsize=(2.4 * len(cells), 4.6), height_ratios=(1.2, 1), sharey="row", squeeze=False
@@ -40,8 +34,8 @@ def main() -> None:
         draw_returns(axes[1][column], cell)
     axes[1][0].set_ylabel("episode return")
     figure.tight_layout()
-    Path(sys.argv[2]).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(sys.argv[2], dpi=110)
+    Path(picture).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, dpi=110)
 
 
 def draw_view(axis: plt.Axes, config: envs.EnvConfig, seed: int, shift: str) -> None:

@@ -7,7 +7,6 @@
 environment. Ctrl-C ends it and keeps the episodes that are over. Then: scripts/fit_head.py.
 """
 
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import cli
 import gymnasium as gym
 import torch
+from own import make_env
 
 import envs
 from pad import settings
@@ -79,16 +79,6 @@ def load(config: RecordConfig) -> tuple[Any, gym.Env]:
             )
         env = envs.make(settings.from_dict(envs.EnvConfig, loaded.env, "env"))
     return loaded.agent, env
-
-
-def make_env(name: str) -> gym.Env:
-    if ":" in name and not re.search(r"-v\d+$", name):
-        return cli.load_function(name)()
-    cli.look_here()
-    try:
-        return gym.make(name)
-    except (gym.error.Error, ImportError) as error:
-        raise cli.BadInput(f"cannot make the environment {name!r}: {error}") from error
 
 
 if __name__ == "__main__":

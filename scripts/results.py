@@ -265,6 +265,10 @@ def read_record(path: Path) -> dict[str, Any]:
         cells = shifts_of(record).values()
     except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
         raise cli.BadInput(f"{path} is not an evaluation file: {error!r}") from error
+    if record.get("interrupted"):
+        raise cli.BadInput(f"{path} was interrupted: it does not hold all episodes that were asked for")
+    if record["settings"].get("env"):
+        raise cli.BadInput(f"{path} is of environments that are not this package's")
     if not missing and not is_as_named(record["settings"]):
         raise cli.BadInput(f"{path} was measured with other settings than {record['settings']['adaptation']} has now")
     if missing:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import cli
-from episodes import Arm, default_workers, hardware, run_arms
+from episodes import Arm, default_workers, hardware, make_policy, make_scene, run_arms
 
 import envs
 from pad import settings
 from pad.checkpoint import copied, load_checkpoint
-from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy, ColorMatchedPolicy
+from pad.deployment import ADAPTATIONS, AdaptationConfig
 from pad.evaluation import Interval, compare
 from pad.tracking import progress_bar, say
 
@@ -118,12 +118,9 @@ def make_rows(
 def check(arms: list[Arm]) -> None:
     """Raises what an arm would raise that cannot run, before the first episode of any."""
     for env in dict.fromkeys(arm.env for arm in arms):
-        envs.make(env).close()
+        make_scene(env).close()
     for arm in arms:
-        if arm.adaptation is not None:
-            AdaptivePolicy(load_checkpoint(arm.checkpoint).agent, arm.adaptation)
-        if arm.matched:
-            ColorMatchedPolicy(load_checkpoint(arm.checkpoint).agent)
+        make_policy(arm)
 
 
 def read_candidates(folder: Path, paper: bool, matched: bool) -> dict[str, AdaptationConfig | None]:

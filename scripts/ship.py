@@ -6,7 +6,6 @@ The last argument is the command that made the run, kept for whoever wants to ma
 """
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -21,12 +20,8 @@ KEPT = {"config.yaml": "training.yaml", "metrics.jsonl": "metrics.jsonl"}
 
 
 def main() -> None:
-    if len(sys.argv) != 4 or {"-h", "--help"} & set(sys.argv):
-        print(__doc__)
-        if len(sys.argv) != 4:
-            raise cli.BadInput(f"ship.py takes a run, a name and a command, got {len(sys.argv) - 1} arguments")
-        return
-    run, name, command = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    folder, name, command = cli.positional(__doc__, "RUN", "NAME", "COMMAND")
+    run = Path(folder)
     for file in ("checkpoint/config.yaml", *KEPT):
         if not (run / file).is_file():
             raise cli.BadInput(f"{run} is no folder of a training run: it has no {file}")
@@ -36,8 +31,8 @@ def main() -> None:
     about = {"hardware": hardware(), **loaded.about, "command": command}
     ZOO.mkdir(exist_ok=True)
     # The agent that ships under this name goes only when all of the new one is there.
-    with tempfile.TemporaryDirectory(dir=ZOO) as folder:
-        fresh = Path(folder) / name
+    with tempfile.TemporaryDirectory(dir=ZOO) as hidden:
+        fresh = Path(hidden) / name
         save_checkpoint(fresh, Checkpoint(loaded.agent, loaded.env, about), half=True)
         for file, kept in KEPT.items():
             shutil.copy(run / file, fresh / kept)

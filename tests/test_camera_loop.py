@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 ROOT = Path(__file__).parents[1]
+import camera_loop  # noqa: E402
+import cli  # noqa: E402
 from camera_loop import LoopConfig, Recent, Robot  # noqa: E402
 from hostile import FAULTS, spoil  # noqa: E402
 from wire import MAX_HEADER, Closed, Decoder, Link, Malformed, encode  # noqa: E402
@@ -251,6 +253,13 @@ def test_bad_flags_are_refused_in_one_line(flags, message):
     assert process.returncode == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_port_that_another_listens_at_is_told_by_its_number():
+    with camera_loop.listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(cli.BadInput, match=f"cannot listen at 127.0.0.1:{port}: .*in use"):
+            camera_loop.listen("127.0.0.1", port)
 
 
 def test_of_a_loop_that_runs_for_ever_only_the_newest_figures_are_kept():

@@ -130,6 +130,44 @@ def test_shifts_that_act_together_are_evaluated_and_filmed_under_their_one_spell
     assert {path.name for path in (folder / "films").iterdir()} == {"color_hard_+_noise.mp4", "none_0_camera_0.4_5.mp4"}
 
 
+def test_an_interrupted_evaluation_keeps_the_episodes_that_both_policies_met(folder, monkeypatch):
+    played = importlib.import_module("eval").run_arms
+
+    def interrupted(arms, workers):
+        episodes = played(arms, workers)
+        for _ in range(7):  # both arms of the first shift, frozen and one adapting of the second
+            yield next(episodes)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("eval"), "run_arms", interrupted)
+    command = (
+        "eval.py --checkpoint runs/tiny --adapt --null --shift none color_easy color_hard --episodes 2 --workers 1"
+    )
+    result = call(f"{command} --batch-size 2 --output interrupted.json", folder)
+    assert result.returncode == 130
+    assert "interrupted: of none color_easy the episodes that every policy has met" in result.stderr
+    record = json.loads((folder / "interrupted.json").read_text())
+    assert {shift: len(cell["adapted"]["returns"]) for shift, cell in record["shifts"].items()} == {
+        "none": 2,
+        "color_easy": 1,
+    }
+    assert all(len(cell["frozen"]["seeds"]) == len(cell["adapted"]["seeds"]) for cell in record["shifts"].values())
+    refused = call("results.py interrupted.json", folder)
+    assert refused.returncode == 2
+    assert "interrupted.json was interrupted" in refused.stderr
+
+
+def test_an_evaluation_interrupted_before_both_policies_met_an_episode_writes_nothing(folder, monkeypatch):
+    def interrupted(arms, workers):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(importlib.import_module("eval"), "run_arms", interrupted)
+    result = call("eval.py --checkpoint runs/tiny --adapt --shift none --episodes 2 --output nothing.json", folder)
+    assert result.returncode == 130
+    assert not (folder / "nothing.json").exists()
+
+
 @pytest.mark.slow
 def test_results_do_not_depend_on_the_number_of_workers(folder):
     for workers in (1, 2):
@@ -195,7 +233,8 @@ BAD = {
     "eval.py --checkpoint runs/tiny --learning-rate 0.5": "go with --adapt",
     "bench.py --parts flying": "flying",
     "calibrate.py nowhere": "no checkpoint at 'nowhere'",
-    "calibrate.py": "takes one checkpoint",
+    "calibrate.py": "calibrate.py takes CHECKPOINT, got 0 arguments",
+    "ship.py runs/tiny": "ship.py takes RUN NAME COMMAND, got 1 argument: ship.py --help says",
     "calibrate.py headless": "without a self-supervised head",
     "bench.py --seconds 0": "must be positive",
     "eval.py --checkpoint nowhere": "no checkpoint at 'nowhere'",
@@ -264,6 +303,10 @@ def test_bad_input_gets_one_line_and_exit_code_2_and_changes_nothing(traps, comm
 
 
 def test_help_teaches():
+    for script in ("calibrate.py", "ship.py", "overview.py"):
+        result = call(f"{script} --help", ROOT)
+        assert result.returncode == 0
+        assert f"python scripts/{script}" in result.stdout
     for script in ("train.py", "eval.py", "screen.py"):
         result = call(f"{script} --help", ROOT)
         assert result.returncode == 0

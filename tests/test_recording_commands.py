@@ -2,13 +2,14 @@
 
 import dataclasses
 import importlib
+import json
 import sys
 from pathlib import Path
 
 import gymnasium as gym
 import pytest
 from conftest import SMALL, make_agent
-from test_commands import call
+from test_commands import call, run
 
 from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pad.deployment import AdaptivePolicy
@@ -46,6 +47,20 @@ def make_env():
     return make_gradient_env()
 
 
+def at_dusk():
+    return make_gradient_env(tint=(0.4, 0.3, 0.6))
+
+
+def make_blind():
+    env = make_gradient_env()
+    env.unwrapped.render = lambda: None
+    return env
+
+
+def make_large():
+    return make_gradient_env(size=32)
+
+
 number = 3
 """
 
@@ -71,6 +86,55 @@ def test_a_policy_of_ones_own_is_recorded_fitted_loaded_and_adapts(folder):
     assert "AdaptivePolicy(load_head(Path('head'), make_policy()))" in result.stdout
     adapting = AdaptivePolicy(load_head(folder / "head", importlib.import_module("my_robot").make_policy()))
     adapting.observe(*next(load_episodes(folder / "seen")[0].transitions()))
+
+
+def test_a_policy_of_ones_own_is_evaluated_in_environments_of_ones_own(folder):
+    fitted = call("fit_head.py --policy my_robot:make_policy --episodes seen --output evaluated --updates 5", folder)
+    assert fitted.returncode == 0, fitted.stderr
+    command = "eval.py --policy my_robot:make_policy --head evaluated --env my_robot:make_env my_robot:at_dusk --adapt"
+    options = "--null --gate-features 1e-6 --episodes 2 --workers 1 --output own.json --figure own.png --video films"
+    result = call(f"{command} {options} --wandb disabled", folder)
+    assert result.returncode == 0, result.stderr
+    assert "adaptation moves color.0.matrix, color.0.offset" in result.stderr
+    assert result.stdout.startswith("environment ")
+    record = json.loads((folder / "own.json").read_text())
+    assert list(record["shifts"]) == ["my_robot:make_env", "my_robot:at_dusk"]
+    dusk = record["shifts"]["my_robot:at_dusk"]
+    assert dusk["frozen"]["seeds"] == dusk["adapted"]["seeds"] == dusk["null"]["seeds"]
+    assert dusk["frozen"]["returns"] != record["shifts"]["my_robot:make_env"]["frozen"]["returns"]
+    assert sum(dusk["adapted"]["updates"]) > 0
+    assert record["settings"]["policy"] == "my_robot:make_policy"
+    assert record["agent"]["cameras"][0]["shape"] == [9, 24, 24]
+    assert (folder / "own.png").stat().st_size > 1000
+    assert len(list((folder / "films").glob("*.mp4"))) == 2
+
+
+def test_processes_of_their_own_find_a_policy_of_ones_own(folder):
+    (folder / "my_lab.py").write_text(
+        "import gymnasium\nfrom my_robot import make_env, make_policy\n"
+        "gymnasium.register('Lab-v0', entry_point=lambda **_: make_env())\n"
+    )
+    command = "eval.py --policy my_lab:make_policy --env Lab-v0 --episodes 3 --wandb disabled"
+    returns = []
+    for workers in (1, 2):
+        result = run(f"{command} --workers {workers} --output side{workers}.json", folder)
+        assert result.returncode == 0, result.stderr
+        returns.append(json.loads((folder / f"side{workers}.json").read_text())["frozen"]["returns"])
+    assert returns[0] == returns[1]
+
+
+def test_an_agent_of_this_package_meets_an_environment_of_ones_own(folder):
+    result = call("eval.py --checkpoint headless --env my_robot:at_dusk --episodes 1 --workers 1", folder)
+    assert result.returncode == 0, result.stderr
+    assert "my_robot:at_dusk" in result.stdout
+
+
+def test_an_evaluation_in_environments_of_ones_own_is_none_of_the_tables(folder):
+    command = "eval.py --checkpoint headless --env my_robot:at_dusk --episodes 1 --workers 1 --output mine.json"
+    assert call(command, folder).returncode == 0
+    result = call("results.py mine.json", folder)
+    assert result.returncode == 2
+    assert "mine.json is of environments that are not this package's" in result.stderr
 
 
 def test_an_agent_without_a_head_is_recorded_and_becomes_a_checkpoint_that_adapts(folder):
@@ -129,6 +193,29 @@ def test_the_module_of_the_policy_may_register_the_environment(folder, env):
         ("fit_head.py --output seen --episodes seen --policy my_robot:make_policy", "seen is there already"),
         ("fit_head.py --output x --episodes seen --policy my_robot:make_plain", "must return a TorchPolicy, got Plain"),
         ("fit_head.py --output x --episodes seen --checkpoint walker_walk", "has a self-supervised head"),
+        ("eval.py --policy my_robot:make_policy", "a policy needs an env or several"),
+        ("eval.py --policy my_robot:make_plain --env my_robot:make_env", "must return a TorchPolicy, got Plain"),
+        ("eval.py --policy my_robot:make_policy --env my_robot:number", "my_robot:number is no function but int"),
+        (
+            "eval.py --policy my_robot:make_policy --env my_robot:make_plain",
+            "return a gymnasium environment, got Plain",
+        ),
+        ("eval.py --policy my_robot:make_policy --env my_robot:make_large", "cannot act in my_robot:make_large: "),
+        ("eval.py --policy my_robot:make_policy --env my_robot:make_env --adapt", "no self-supervised head yet"),
+        ("eval.py --policy my_robot:make_policy --head x --env my_robot:make_env", "no head at "),
+        ("eval.py --policy my_robot:make_policy --env my_robot:make_env --shift fog", "unknown shift 'fog'"),
+        ("eval.py --policy my_robot:make_policy --env my_robot:make_env --shift noise", "--env names yours"),
+        ("eval.py --policy my_robot:make_policy --env a:b a:b", "each env can be named once"),
+        (
+            "eval.py --policy my_robot:make_policy --env my_robot:make_blind --video films",
+            "gives no picture for a video",
+        ),
+        ("eval.py --checkpoint headless --policy my_robot:make_policy --env a:b", "--policy names yours"),
+        ("eval.py --checkpoint headless --head x", "a head goes with --policy"),
+        (
+            "eval.py --checkpoint headless --env my_robot:make_large",
+            "headless sees (9, 24, 24), my_robot:make_large shows",
+        ),
     ],
 )
 def test_what_a_user_gets_wrong_takes_one_line(folder, command, message):
