@@ -1,5 +1,6 @@
 """The tasks by name: the nine of the paper, and every other task of the DeepMind Control Suite."""
 
+import logging
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -41,5 +42,11 @@ def load(task: str) -> Environment:
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}; known: {', '.join(sorted(TASKS))}")
     domain, name = TASKS[task]
-    # A seed even here: some tasks draw their springs when they are loaded.
-    return suite.load(domain, name, task_kwargs={"time_limit": float("inf"), "random": 0})
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.ERROR)  # how the suite's models are written is nothing that a user could change
+    try:
+        # A seed even here: some tasks draw their springs when they are loaded.
+        return suite.load(domain, name, task_kwargs={"time_limit": float("inf"), "random": 0})
+    finally:
+        log.setLevel(level)

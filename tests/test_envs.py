@@ -309,6 +309,12 @@ def test_a_program_that_closes_nothing_ends_in_silence():
     assert "Error" not in result.stderr
 
 
+def test_a_task_whose_model_is_written_in_an_old_way_is_made_without_a_word():
+    code = "import envs; envs.make(envs.EnvConfig(task='cheetah_run')).close()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+
+
 def test_the_users_own_choice_of_renderer_is_kept():
     code = "import os, envs.opengl as o; o.choose(); print(os.environ['MUJOCO_GL'])"
     environment = {"MUJOCO_GL": "disable", "PATH": "/usr/bin:/bin"}
