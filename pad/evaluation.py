@@ -1,6 +1,7 @@
 """Episodes, one at a time or frozen and adapting side by side, and what their returns say."""
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,9 @@ import numpy as np
 from scipy import stats
 
 from pad.types import Drifting, Policy
+
+LONG = 10_000
+"""Decisions of an episode that are worth a warning."""
 
 
 @dataclass
@@ -36,7 +40,11 @@ class Episode:
 
 
 def run_episode(env: gym.Env, policy: Policy, seed: int, record: bool = False) -> Episode:
-    """One undiscounted episode. The loop has no modes: whether the policy learns is its own affair."""
+    """One undiscounted episode. The loop has no modes: whether the policy learns is its own affair.
+
+    Raises:
+        ValueError: for a reward that is no number, or infinite.
+    """
     obs, _ = env.reset(seed=seed)
     policy.reset()
     episode = Episode(seed, 0.0, 0, 0.0)
@@ -50,6 +58,11 @@ def run_episode(env: gym.Env, policy: Policy, seed: int, record: bool = False) -
         metrics = policy.observe(obs, action, next_obs)
         obs, over = next_obs, terminated or truncated
         episode.rewards.append(float(reward))
+        if not np.isfinite(episode.rewards[-1]):
+            raise ValueError(f"the reward of step {len(episode.rewards)} of the episode of seed {seed} is {reward}")
+        if len(episode.rewards) == LONG:
+            warnings.warn(f"an episode is not over after {LONG:,} decisions: does the environment ever end one "
+                          "(gymnasium.wrappers.TimeLimit)?", RuntimeWarning, stacklevel=2)  # fmt: skip
         episode.updates += int(metrics.get("updates", 0))
         for name, value in metrics.items():
             if name.startswith("guards/"):
@@ -79,9 +92,10 @@ class Interval:
     def __str__(self) -> str:
         return self.format()
 
-    def format(self, sign: str = "") -> str:
+    def format(self, sign: str = "", digits: int = 0) -> str:
         """Rounded, as `mean [low, high]`; with sign "+" also where it is positive."""
-        mean, low, high = (f"{round(value):{sign}d}" for value in (self.mean, self.low, self.high))
+        numbers = (round(number, digits) + 0.0 for number in (self.mean, self.low, self.high))  # never -0
+        mean, low, high = (f"{number:{sign}.{digits}f}" for number in numbers)
         return f"{mean} [{low}, {high}]"
 
 

@@ -9,6 +9,8 @@ import re
 import shlex
 import signal
 import sys
+import traceback
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -31,12 +33,19 @@ class BadInput(Exception):
     """Something the user named is not there or not allowed; the message is one line."""
 
 
+class UsersError(Exception):
+    """Code of the user's failed; the message says where, and what was raised is its cause."""
+
+
 def run(main: Callable[[], None]) -> NoReturn:
     """Call a command; bad input ends it with one line and exit code 2, an interrupt with 130."""
     # SIGTERM unwinds like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
+    except UsersError as error:
+        traceback.print_exception(error)  # they want to see the line
+        fail(str(error))
     except (BadInput, ValueError, OpenGLUnavailable, ChildProcessError) as error:
         fail(str(error))
     except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
@@ -71,7 +80,7 @@ def parse(kind: type[T], arguments: Sequence[str], default: T | None = None) -> 
         if error.code in (0, None):
             raise
     text = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─├┤]", " ", captured.getvalue())
-    raise BadInput(" ".join(text.split()).replace("For full helptext, run", "See"))
+    raise BadInput(" ".join(text.split()).replace("For full helptext, see", "See"))
 
 
 def take_option(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
@@ -119,22 +128,64 @@ def typed() -> str:
 
 
 def load_function(name: str) -> Callable[[], Any]:
-    """What `module:function` names, with the current folder among those that modules are looked for in.
+    """What `module:function` names.
 
     Raises:
         BadInput: when there is no such module or function.
+        UsersError: when the module fails.
     """
     module, _, function = name.partition(":")
     if not module or not function:
         raise BadInput(f"name a function as module:function, got {name!r}")
-    look_here()
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise BadInput(f"cannot load {name!r}: {error}") from error
+    loaded = load_module(module, name)
+    if not hasattr(loaded, function):
+        raise BadInput(f"cannot load {name!r}: {loaded.__file__} has no {function}")
+    found = getattr(loaded, function)
     if not callable(found):
         raise BadInput(f"{name} is no function but {type(found).__name__}")
     return found
+
+
+def load_module(module: str, name: str | None = None) -> types.ModuleType:
+    """The module, with the current folder among those that it is looked for in.
+
+    Args:
+        name: what the user wrote, for the message.
+
+    Raises:
+        BadInput: when there is none, or one of the commands is called so.
+        UsersError: when it fails.
+    """
+    look_here()
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise UsersError(f"importing {module} failed: {error!r}") from error
+        raise BadInput(
+            f"cannot load {name or module!r}: {error}; modules are looked for in the current folder and in PYTHONPATH"
+        ) from error
+    except Exception as error:
+        raise UsersError(f"importing {module} failed: {error!r}") from error
+    if Path(loaded.__file__ or "").parent == Path(__file__).parent:
+        raise BadInput(f"cannot load {name or module!r}: a module of this package is called {module}, rename yours")
+    return loaded
+
+
+def call_function(name: str) -> Any:
+    """What the function that `module:function` names returns.
+
+    Raises:
+        BadInput: when there is no such module or function.
+        UsersError: when it fails.
+    """
+    function = load_function(name)
+    try:
+        return function()
+    except BadInput:
+        raise
+    except Exception as error:
+        raise UsersError(f"{name} failed: {error!r}") from error
 
 
 def check_device(device: str) -> str:

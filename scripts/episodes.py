@@ -1,5 +1,6 @@
 """Many evaluation episodes, in worker processes, the same whatever their number."""
 
+import atexit
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ import cli
 import gymnasium as gym
 import joblib
 import torch
-from own import OwnPolicy, make_env
+from own import OwnPolicy, load_modules, make_env
 
 import envs
 from pad import settings
@@ -53,6 +54,8 @@ class Arm:
     """A frozen policy behind colours that match those of training, in place of adapting: a control."""
     drifts: tuple[tuple[float, ...], ...] | None = None
     """Of each episode of an adapting arm: a frozen policy is moved at random by as much, in place of adapting."""
+    modules: tuple[str, ...] = ()
+    """Of the user's, which may register environments."""
 
     @property
     def name(self) -> str:
@@ -86,9 +89,12 @@ def run_arms(arms: list[Arm], workers: int) -> Iterator[tuple[int, Episode]]:
     else:
         pool = joblib.Parallel(n_jobs=workers, return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")
         done = pool(joblib.delayed(_run)(arm, part) for _, arm, part in jobs)
-    for (index, _, _), episodes in zip(jobs, done, strict=True):
-        for episode in episodes:
-            yield index, episode
+    try:
+        for (index, _, _), episodes in zip(jobs, done, strict=True):
+            for episode in episodes:
+                yield index, episode
+    finally:
+        close_env()  # a user's may hold a robot
 
 
 def _parts(arm: Arm) -> list[list[int]]:
@@ -103,7 +109,7 @@ def default_workers() -> int:
 
 def shifts_of(record: dict[str, Any]) -> dict[str, Any]:
     """What a file of scripts/eval.py holds for each shift."""
-    return record.get("shifts") or {record["settings"]["shift"][0]: record}
+    return record.get("shifts") or {(record["settings"].get("env") or record["settings"]["shift"])[0]: record}
 
 
 def read_adaptation(name: str, what: str = "adaptation", besides: tuple[str, ...] = ()) -> AdaptationConfig:
@@ -158,8 +164,8 @@ def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
     # Two threads beside another busy process are many times slower than one.
     torch.set_num_threads(1)
     keep_pages()
-    _policy(arm)  # first: its module may register the environment
-    env, episodes = open_env(arm.env), []
+    load_modules(arm.modules)
+    env, episodes = open_env(arm.env, film=min(numbers) < arm.record), []
     policy: Policy | None = None if arm.drifts else make_policy(arm)
     for number in numbers:
         record = number < arm.record
@@ -203,19 +209,27 @@ def _load_own(policy: OwnPolicy) -> Model:
     return policy.load()
 
 
-_open_env: tuple[envs.EnvConfig | str, gym.Env] | None = None
+_open_env: tuple[envs.EnvConfig | str, bool, gym.Env] | None = None
 
 
-def open_env(config: envs.EnvConfig | str) -> gym.Env:
-    """The environment of these settings or of this name; the last one used stays open."""
+def open_env(config: envs.EnvConfig | str, film: bool = False) -> gym.Env:
+    """The environment of these settings or of this name; the last one used stays open until the process ends."""
     global _open_env
-    if _open_env is None or _open_env[0] != config:
-        if _open_env is not None:
-            _open_env[1].close()
-        _open_env = (config, make_scene(config))
-    return _open_env[1]
+    if _open_env is None or _open_env[:2] != (config, film):
+        close_env()
+        _open_env = (config, film, make_scene(config, film))
+    return _open_env[2]
 
 
-def make_scene(config: envs.EnvConfig | str) -> gym.Env:
-    """The environment of these settings, or the user's of this name."""
-    return make_env(config) if isinstance(config, str) else envs.make(config)
+@atexit.register
+def close_env() -> None:
+    """Close the one that is open, if there is one."""
+    global _open_env
+    if _open_env is not None:
+        found, _open_env = _open_env[2], None
+        found.close()
+
+
+def make_scene(config: envs.EnvConfig | str, film: bool = False) -> gym.Env:
+    """The environment of these settings, or the user's of this name, which gives pictures if it is to be filmed."""
+    return make_env(config, film) if isinstance(config, str) else envs.make(config)

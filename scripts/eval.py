@@ -18,23 +18,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cli
-import numpy as np
 import tyro
 from episodes import Arm, default_workers, hardware, make_scene, read_adaptation, run_arms, trained_env
 from eval_report import Met, arm_record, format_guards, format_table, what_is_over, write_videos
 from figures import FORMATS, draw_comparison
-from own import OwnPolicy
+from own import OwnPolicy, check_env, check_policy, load_modules, modules_of
 
 import envs
 from envs.shifts import normalize
 from pad import settings
 from pad.agent import Agent
 from pad.checkpoint import copied, load_checkpoint
-from pad.deployment import AdaptationConfig, AdaptivePolicy, FrozenPolicy, TorchPolicy
+from pad.deployment import AdaptationConfig, AdaptivePolicy, TorchPolicy
 from pad.deployment.model import Model
+from pad.deployment.state import digest
 from pad.evaluation import Episode, compare, mean_interval
 from pad.precision import resolve
 from pad.tracking import Tracker, TrackingConfig, progress_bar, say
+
+OURS = ("shift", "shift_data", "shift_split", "quality")
+"""Settings of this package's own environments."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,13 @@ class EvalConfig:
     head: Path | None = None
     """With --policy: folder of the head that scripts/fit_head.py wrote. Default: the function brings one."""
     env: tuple[str, ...] = ()
-    """In place of shifts, environments of yours: Gymnasium ids, or module:function, where the function returns one. The
-    same seed must bring the same episode."""
+    """In place of shifts, environments of yours: module:function, where the function returns one, or Gymnasium ids,
+    module:Id-v0 where the module registers it. The same seed must bring the same episode."""
     shift: tuple[str, ...] = ("none",)
     """One or several: none, color_hard, "color_hard + camera:0.4", "none@0, video_hard@50", a YAML file.
     scripts/shifts.py list names them all."""
     episodes: int = 10
-    """Episodes for each shift and arm."""
+    """For each shift or environment, and each policy."""
     seed: int = 0
     """Which episodes: number k of a seed is the same for every agent, arm and machine."""
     adapt: bool = False
@@ -73,15 +76,15 @@ class EvalConfig:
     quality: envs.Quality | None = None
     """Renderer quality. Default: what the agent was trained on."""
     workers: int = field(default_factory=default_workers)
-    """Processes that run episodes side by side; the results do not depend on it."""
+    """Processes that run episodes side by side, each in an environment of its own; the results do not depend on it."""
     device: str = "cpu"
     """For a checkpoint."""
     output: Path | None = None
-    """JSON file for settings, returns and seeds."""
+    """JSON file for settings, returns and seeds. Cut short, what is over goes into NAME.partial.json."""
     figure: Path | None = None
-    """PNG file for a picture of the comparison."""
+    """File for a picture of the comparison: png, pdf, svg, ..."""
     video: Path | None = None
-    """Folder for an mp4 of the first episode of each shift, the arms side by side."""
+    """Folder for an mp4 of the first episode of each shift or environment, the policies side by side."""
     tracking: Annotated[TrackingConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
@@ -95,8 +98,7 @@ class EvalConfig:
         for what, names in (("shift", self.shift), ("env", self.env)):
             if len(set(names)) < len(names):
                 raise ValueError(f"each {what} can be named once, got {' '.join(names)}")
-        ours = self.shift != ("none",) or self.shift_data is not None or self.quality is not None
-        if self.env and (ours or self.shift_split != "test"):
+        if self.env and any(getattr(self, name) != getattr(EvalConfig, name) for name in OURS):
             raise ValueError("shifts, their data and split, and quality are of our environments, and --env names yours")
         if self.policy is not None and not self.env:
             raise ValueError("a policy needs an env or several: Gymnasium ids, or module:function")
@@ -131,14 +133,19 @@ class Subject:
         """Its settings, or how a policy of the user's is declared."""
         if isinstance(self.policy, Agent):
             return settings.to_dict(self.policy.config)
-        return self.policy.described if isinstance(self.policy, TorchPolicy) else {}
+        if not isinstance(self.policy, TorchPolicy):
+            return {}
+        weights = digest(tuple(self.policy.network.state_dict().values()))
+        return {**self.policy.described, "origin": self.policy.origin, "weights": weights}
 
 
 def main() -> None:
     config = read_config(sys.argv[1:])
     if config.policy is not None:
         own = OwnPolicy(config.policy, None if config.head is None else str(config.head.absolute()))
-        policy = own.load()  # first: its module may register the environment
+        policy = own.load()
+        if config.adapt and isinstance(policy, TorchPolicy) and not policy.fitted:
+            raise cli.BadInput(f"{config.policy} has no self-supervised head: name by --head what scripts/fit_head.py wrote")
         check_outputs(config)
         evaluate(config, Subject(own, policy))
         return
@@ -150,13 +157,14 @@ def main() -> None:
 
 
 def evaluate(config: EvalConfig, subject: Subject) -> None:
-    """All that was asked for; after an interrupt, of what is over."""
+    """All that was asked for; after an interrupt or a failure, of what is over."""
+    config = settled(config, subject)
     arms = make_arms(config, subject)
     if config.adapt:
         moving = AdaptivePolicy(subject.policy, config.adapter).parameter_names
         say(f"adaptation moves {', '.join(moving)}")
     name = cli.file_name(f"eval_{config.evaluated}_{'_'.join(config.scenes)}")[:100]
-    described = {**settings.to_dict(config_for_record(config)), "env": subject.env or config.env}
+    described = {**recorded(config), "env": subject.env or config.env}
     log = Path("runs") / "eval" / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
     with Tracker(log, config.tracking, name, "eval", described) as tracker:
         episodes: list[list[Episode]] = []
@@ -166,14 +174,30 @@ def evaluate(config: EvalConfig, subject: Subject) -> None:
                 null_arms = [null_arm(arm, met) for arm, met in zip(arms, episodes, strict=True) if arm.adaptation]
                 arms += null_arms
                 run_all(null_arms, config.workers, tracker, episodes)
-        except KeyboardInterrupt:
-            if by_scene := what_is_over(arms, episodes):
-                say(f"interrupted: of {' '.join(by_scene)} the episodes that every policy has met")
-                report(config, subject, by_scene, interrupted=True)
+        except BaseException:
+            keep(config, subject, what_is_over(arms, episodes))
             raise
         by_scene = what_is_over(arms, episodes)
-        report(config, subject, by_scene)
+        report(config, subject, by_scene, config.output)
         draw(config, subject, by_scene, tracker)
+
+
+def keep(config: EvalConfig, subject: Subject, by_scene: Met) -> None:
+    """Of what was cut short, the episodes that every policy has met, in a file of its own."""
+    output = None if config.output is None else config.output.with_stem(f"{config.output.stem}.partial")
+    if by_scene:
+        say(f"cut short: of {' '.join(by_scene)} the episodes that every policy has met")
+        with contextlib.suppress(OSError):  # what cut it short is what is told
+            report(config, subject, by_scene, output, whole=False)
+    elif config.output is not None:
+        say(f"cut short: no episode was met by every policy, and {config.output} was not written")
+
+
+def settled(config: EvalConfig, subject: Subject) -> EvalConfig:
+    """The precision decided once: every worker computes in the same format."""
+    adapter = config.adapter
+    precision = resolve(adapter.precision, subject.policy.device.type)
+    return dataclasses.replace(config, adapter=dataclasses.replace(adapter, precision=precision))
 
 
 def read_config(arguments: list[str]) -> EvalConfig:
@@ -183,17 +207,15 @@ def read_config(arguments: list[str]) -> EvalConfig:
     config = cli.parse(EvalConfig, arguments, EvalConfig(adapter=adapter))
     if not config.adapt and (name is not None or config.adapter != adapter):
         raise cli.BadInput("--adaptation and the flags that change its settings go with --adapt")
-    # Settled once: every worker computes in the same format.
-    adapter = dataclasses.replace(
-        config.adapter, precision=resolve(config.adapter.precision, cli.check_device(config.device))
-    )
-    return dataclasses.replace(config, adapter=adapter)
+    return config
 
 
-def config_for_record(config: EvalConfig) -> EvalConfig:
-    """The settings with paths as text, for JSON."""
+def recorded(config: EvalConfig) -> dict[str, Any]:
+    """The settings for JSON: paths as text, and null for what was not used."""
     text = {n: None if (p := getattr(config, n)) is None else str(p) for n in ("head", "output", "figure", "video")}
-    return dataclasses.replace(config, **text)  # type: ignore[arg-type]
+    unused = (("checkpoint",) if config.policy else ()) + (OURS if config.env else ())
+    described = settings.to_dict(dataclasses.replace(config, **text))  # type: ignore[arg-type]
+    return {**described, **dict.fromkeys(unused)}
 
 
 def check_outputs(config: EvalConfig) -> None:
@@ -207,14 +229,15 @@ def check_outputs(config: EvalConfig) -> None:
 
 def make_arms(config: EvalConfig, subject: Subject) -> list[Arm]:
     """Frozen, and if asked for adapting, for each scene; what cannot be evaluated is found out now."""
-    arms = []
+    arms, modules = [], modules_of((config.policy or "", *config.env))
+    load_modules(modules)
     scenes: Sequence[envs.EnvConfig | str] = config.env or [make_env_config(config, subject, s) for s in config.shift]
     for scene in scenes:
         check_scene(config, subject, scene)
         for adaptation in (None, config.adapter) if config.adapt else (None,):
             record = 1 if config.video else 0
             arm = Arm(subject.source, scene, adaptation, config.seed, config.episodes, config.device, record)
-            arms.append(arm)
+            arms.append(dataclasses.replace(arm, modules=modules))
     return arms
 
 
@@ -224,20 +247,17 @@ def check_scene(config: EvalConfig, subject: Subject, scene: envs.EnvConfig | st
     Raises:
         BadInput: when the policy cannot act there, or there is nothing to film.
     """
-    with contextlib.closing(make_scene(scene)) as probe:
-        shape, policy, own = probe.observation_space.shape, subject.policy, isinstance(scene, str)
-        if isinstance(policy, Agent) and shape != policy.obs_shape:
-            shown = scene if own else "its environment"
-            raise cli.BadInput(f"{config.checkpoint} sees {policy.obs_shape}, {shown} shows {shape}")
-        obs, _ = probe.reset(seed=0)
-        if not own:
-            return
-        try:
-            probe.step(FrozenPolicy(policy).act(obs))
-        except Exception as error:  # whatever a user's network or environment says
-            raise cli.BadInput(f"{config.evaluated} cannot act in {scene}: {error!r}") from error
-        if config.video and not isinstance(picture := probe.render(), np.ndarray):
-            raise cli.BadInput(f"{scene} gives no picture for a video: its render() returns {type(picture).__name__}")
+    film = config.video is not None
+    with contextlib.closing(make_scene(scene, film)) as probe:
+        if isinstance(scene, str):
+            obs, action = check_env(scene, probe, subject.policy, film)
+            if isinstance(subject.source, OwnPolicy) and scene == config.env[0]:
+                check_policy(subject.source, obs, action)
+        elif isinstance(subject.policy, Agent) and probe.observation_space.shape != subject.policy.obs_shape:
+            shape = probe.observation_space.shape
+            raise cli.BadInput(f"{config.checkpoint} sees {subject.policy.obs_shape}, its environment shows {shape}")
+        else:
+            probe.reset(seed=0)
 
 
 def make_env_config(config: EvalConfig, subject: Subject, shift: str) -> envs.EnvConfig:
@@ -264,38 +284,33 @@ def run_all(arms: list[Arm], workers: int, tracker: Tracker, done: list[list[Epi
             episodes[index].append(episode)
             label = f"{arm.scene}/{arm.name}"
             tracker.log({f"{label}_return": episode.episode_return, "episode": len(episodes[index])}, step)
-            bar.set_postfix_str(f"{label} {episode.episode_return:.0f}")
+            bar.set_postfix_str(f"{label} {episode.episode_return:.4g}")
             bar.update(1)
 
 
-def report(
-    config: EvalConfig,
-    subject: Subject,
-    by_scene: Met,
-    interrupted: bool = False,
-) -> None:
-    """The table, and the file of results if it was asked for."""
-    print(format_table(by_scene, "environment" if config.env else "shift"))
-    if config.adapt:
-        print(format_guards(by_scene))
+def report(config: EvalConfig, subject: Subject, by_scene: Met, output: Path | None, whole: bool = True) -> None:
+    """The file of results, if one was asked for, and the table."""
     results = {scene: {name: arm_record(met) for name, met in arms.items()} for scene, arms in by_scene.items()}
     for scene, met in by_scene.items():
         if "adapted" in met:
             results[scene]["comparison"] = dataclasses.asdict(compare(met["frozen"], met["adapted"]))
         if "null" in met:
             results[scene]["null_comparison"] = dataclasses.asdict(compare(met["frozen"], met["null"]))
-    if config.output:
+    if output:
         record = {
-            "settings": settings.to_dict(config_for_record(config)),
+            "settings": recorded(config),
             "env": dict(subject.env),
             "agent": subject.described,
-            "hardware": hardware(config.device),
+            "hardware": hardware(str(subject.policy.device)),
             "command": cli.typed(),
-            **({"interrupted": True} if interrupted else {}),
+            **({} if whole else {"interrupted": True}),
             **(results[config.scenes[0]] if len(config.scenes) == 1 else {"shifts": results}),
         }
-        cli.write_text(config.output, json.dumps(record, indent=1) + "\n")
-        say(f"wrote {config.output}")
+        cli.write_text(output, json.dumps(record, indent=1) + "\n")
+        say(f"wrote {output}")
+    print(format_table(by_scene, "environment" if config.env else "shift"))
+    if config.adapt:
+        print(format_guards(by_scene))
 
 
 def draw(config: EvalConfig, subject: Subject, by_scene: Met, tracker: Tracker) -> None:

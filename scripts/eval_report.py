@@ -1,5 +1,6 @@
 """What came of an evaluation: tables, what a file keeps of an arm, and films."""
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,15 @@ def format_guards(by_scene: Met) -> str:
     return "\n".join(lines)
 
 
+def decimals(by_scene: Met) -> int:
+    """So many that returns show three digits at least."""
+    largest = max(abs(e.episode_return) for arms in by_scene.values() for met in arms.values() for e in met)
+    return 0 if largest >= 100 or largest == 0 else min(2 - math.floor(math.log10(largest)), 6)
+
+
 def format_table(by_scene: Met, kind: str = "shift") -> str:
     """Mean returns with 95 % intervals over episodes, and control steps a second."""
+    digits = decimals(by_scene)
     rows = [
         [
             kind,
@@ -72,12 +80,13 @@ def format_table(by_scene: Met, kind: str = "shift") -> str:
         speeds = " / ".join(f"{steps_per_second(episodes):.0f}" for episodes in met.values())
         if "adapted" in met:
             c: Comparison = compare(met["frozen"], met["adapted"])
-            row = [scene, str(c.frozen), str(c.adapted), c.difference.format("+")]
-            null = f"{compare(met['frozen'], met['null']).regret:.0f}" if "null" in met else ""
-            rows.append([*row, f"{c.won}/{c.lost}/{c.tied}", f"{c.regret:.0f}", null, c.format_catastrophes(), speeds])
+            returns = [i.format(sign, digits) for i, sign in ((c.frozen, ""), (c.adapted, ""), (c.difference, "+"))]
+            null = f"{compare(met['frozen'], met['null']).regret:.{digits}f}" if "null" in met else ""
+            counts, regret = f"{c.won}/{c.lost}/{c.tied}", f"{c.regret:.{digits}f}"
+            rows.append([scene, *returns, counts, regret, null, c.format_catastrophes(), speeds])
         else:
             frozen = mean_interval([episode.episode_return for episode in met["frozen"]])
-            rows.append([scene, str(frozen), "", "", "", "", "", "", speeds])
+            rows.append([scene, frozen.format(digits=digits), "", "", "", "", "", "", speeds])
     used = [column for column in zip(*rows, strict=True) if any(column[1:])]
     widths = [max(map(len, column)) for column in used]
     lines = [

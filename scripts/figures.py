@@ -28,7 +28,7 @@ def draw_comparison(path: Path, by_shift: dict[str, dict[str, list[Episode]]], t
             axis.scatter(np.full(len(values), position), values, s=12, color=COLORS[name], alpha=0.6)
             errors = [[interval.mean - interval.low], [interval.high - interval.mean]]
             axis.errorbar(position, interval.mean, errors, fmt="_", color="black", capsize=5, markersize=22)
-            axis.annotate(f"{interval.mean:.0f}", (position, interval.mean), (14, 2), textcoords="offset points")
+            axis.annotate(f"{interval.mean:.4g}", (position, interval.mean), (14, 2), textcoords="offset points")
         axis.set_title(shift)
         axis.set_xticks(range(len(returns)), list(returns))
         axis.set_xlim(-0.5, len(returns) - 0.3)

@@ -77,10 +77,13 @@ def main() -> None:
         if metrics["loss"] > 0.5 * metrics["loss_of_mean"]:
             say("the head infers little: record more episodes, more noise, or fit with --finetune or more --updates")
     print(f"wrote {config.output}; to adapt: {following}")
+    if config.policy is not None:
+        named = f"--policy {config.policy} --head {config.output}"
+        print(f"to compare it with itself frozen: python scripts/eval.py {named} --env YOURS --adapt")
 
 
 def fit_policy(config: FitConfig, name: str, episodes: list[RecordedEpisode]) -> Metrics:
-    policy = cli.load_function(name)()
+    policy = cli.call_function(name)
     if not isinstance(policy, TorchPolicy):
         raise cli.BadInput(f"{name} must return a TorchPolicy, got {type(policy).__name__}")
     metrics = fit_head(policy, episodes, config.head, config.seed)

@@ -1,15 +1,22 @@
 """Policies and environments of the user's own, by their names."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cli
 import gymnasium as gym
+import numpy as np
 
+from pad.agent import Agent
+from pad.deployment import FrozenPolicy
+from pad.deployment.camera import Observation
 from pad.deployment.head import load_head
 from pad.deployment.model import Model
 from pad.deployment.torch_policy import TorchPolicy
+from pad.tracking import say
 
 
 @dataclass(frozen=True)
@@ -21,36 +28,156 @@ class OwnPolicy:
     head: str | None = None
     """Folder of the self-supervised head that scripts/fit_head.py wrote; None where the function brings one."""
 
-    def __str__(self) -> str:
-        return self.function
-
     def load(self) -> Model:
         """The policy with its head.
 
         Raises:
             BadInput: when there is no such function, or it returns something else.
+            UsersError: when it fails.
             FileNotFoundError, ValueError: when there is no head at the folder, or it is of another policy.
         """
-        policy = cli.load_function(self.function)()
+        policy = cli.call_function(self.function)
         wanted = Model if self.head is None else TorchPolicy
         if not isinstance(policy, wanted):
             raise cli.BadInput(f"{self.function} must return a TorchPolicy, got {type(policy).__name__}")
         return policy if self.head is None else load_head(Path(self.head), policy)
 
 
-def make_env(name: str) -> gym.Env:
+class OwnEnv(gym.Wrapper):
+    """An environment of the user's that tells where it failed."""
+
+    def __init__(self, env: gym.Env, name: str) -> None:
+        super().__init__(env)
+        self._name, self._where = name, "before the first episode"
+        self._step = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._where, self._step = f"in reset(seed={seed})", 0
+        obs, info = self._call(super().reset, seed=seed, options=options)
+        self._where = f"in the episode of seed {seed}"
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._step += 1
+        obs, reward, terminated, truncated, info = self._call(super().step, action)
+        return obs, reward, terminated, truncated, info
+
+    def render(self) -> Any:
+        return self._call(super().render)
+
+    def _call(self, function: Any, *arguments: Any, **named: Any) -> Any:
+        try:
+            return function(*arguments, **named)
+        except Exception as error:  # whatever a user's environment says
+            step = f", step {self._step}" if self._step else ""
+            raise cli.UsersError(f"{self._name} failed {self._where}{step}: {error!r}") from error
+
+
+def modules_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The modules among names like module:function and module:Id-v0, which may register what the others name."""
+    return tuple(dict.fromkeys(name.partition(":")[0] for name in names if ":" in name))
+
+
+def load_modules(modules: Iterable[str]) -> None:
+    """Import them all.
+
+    Raises:
+        BadInput: when there is none of a name.
+        UsersError: when one fails.
+    """
+    for module in modules:
+        cli.load_module(module)
+
+
+def make_env(name: str, film: bool = False) -> gym.Env:
     """The environment of a Gymnasium id, or the one that `module:function` returns.
+
+    Args:
+        film: whether it is to give pictures for people; a function decides that by itself.
 
     Raises:
         BadInput: when there is none of that name, or the function returns something else.
+        UsersError: when the function fails.
     """
     if ":" in name and not re.search(r"-v\d+$", name):
-        made = cli.load_function(name)()
-        if not all(callable(getattr(made, method, None)) for method in ("reset", "step")):
-            raise cli.BadInput(f"{name} must return a gymnasium environment, got {type(made).__name__}")
-        return made
-    cli.look_here()
+        made = cli.call_function(name)
+        if not isinstance(made, gym.Env):
+            raise cli.BadInput(
+                f"{name} must return a gymnasium environment, got {type(made).__name__}; pad.old_gym.from_old_gym "
+                "takes one of the old gym"
+            )
+        return OwnEnv(made, name)
+    load_modules(modules_of([name]))
     try:
-        return gym.make(name)
-    except (gym.error.Error, ImportError) as error:
-        raise cli.BadInput(f"cannot make the environment {name!r}: {error}") from error
+        return OwnEnv(gym.make(name, render_mode="rgb_array") if film else gym.make(name), name)
+    except gym.error.Error as error:
+        hint = "" if ":" in name else "; module:Id-v0 names the module that registers it"
+        raise cli.BadInput(f"cannot make the environment {name!r}: {error}{hint}") from error
+    except Exception as error:
+        raise cli.UsersError(f"making the environment {name} failed: {error!r}") from error
+
+
+def check_env(name: str, env: gym.Env, policy: Agent | Model, film: bool) -> tuple[Observation, Any]:
+    """Begin an episode twice and act in it once; what cannot be evaluated is found out here.
+
+    Returns:
+        The first observation, and the policy's action.
+
+    Raises:
+        BadInput: when the policy cannot act there, or there is nothing to film.
+        UsersError: when the environment fails.
+    """
+    if isinstance(policy, Agent) and env.observation_space.shape != policy.obs_shape:
+        raise cli.BadInput(f"the policy sees {policy.obs_shape}, {name} shows {env.observation_space}")
+    if isinstance(policy, Agent | TorchPolicy):
+        given = policy.action_space if isinstance(policy, TorchPolicy) else gym.spaces.Box(-1, 1, (policy.action_size,))
+        if not _takes(env.action_space, given):
+            raise cli.BadInput(f"{name} takes actions of {env.action_space}, the policy gives them in {given}")
+    obs, _ = env.reset(seed=0)
+    try:
+        action = FrozenPolicy(policy).act(obs)
+    except (TypeError, ValueError) as error:
+        raise cli.BadInput(f"the policy cannot act in {name}: {error}") from error
+    except Exception as error:
+        raise cli.UsersError(f"the policy failed on the first observation of {name}: {error!r}") from error
+    next_obs, reward, *_ = env.step(action)
+    picture = env.render() if film else None
+    again, _ = env.reset(seed=0)
+    if not _same(obs, again) or not _same((next_obs, reward), env.step(action)[:2]):
+        say(f"{name}: the same seed brings another episode, so frozen and adapting do not meet the same ones")
+    if film and not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.shape[2:] == (3,)):
+        got = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+        raise cli.BadInput(
+            f"{name} gives no picture for a video: its render() must return uint8 (height, width, 3), got {got}; "
+            "render_mode is rgb_array?"
+        )
+    return obs, action
+
+
+def check_policy(own: OwnPolicy, obs: Observation, action: Any) -> None:
+    """Every process makes the policy anew: one that acts otherwise then cannot be compared with itself.
+
+    Raises:
+        BadInput: when it does.
+    """
+    if not np.allclose(np.asarray(FrozenPolicy(own.load()).act(obs), float), np.asarray(action, float), atol=1e-4):
+        raise cli.BadInput(
+            f"{own.function} returns another policy each time it is called, which acts otherwise: load its weights, "
+            "or seed them"
+        )
+
+
+def _takes(space: gym.Space, given: gym.Space) -> bool:
+    """Whether actions mean the same in both; a range without end says nothing about units."""
+    if isinstance(space, gym.spaces.Box) and isinstance(given, gym.spaces.Box):
+        bounds = ((space.low, given.low), (space.high, given.high))
+        return space.shape == given.shape and all(bool(np.all(np.isclose(a, b) | np.isinf(a))) for a, b in bounds)
+    return space == given
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(np.array_equal(np.asarray(one), np.asarray(other)))

@@ -68,7 +68,7 @@ def load(config: RecordConfig) -> tuple[Any, gym.Env]:
     if config.checkpoint is None:
         assert config.env is not None
         assert config.policy is not None
-        policy = cli.load_function(config.policy)()  # first: its module may register the environment
+        policy = cli.call_function(config.policy)  # first: its module may register the environment
         return policy, make_env(config.env)
     env = None if config.env is None else make_env(config.env)
     loaded = load_checkpoint(config.checkpoint, cli.check_device(config.device))

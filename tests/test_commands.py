@@ -108,7 +108,7 @@ def test_an_evaluation_compares_both_arms_and_writes_what_was_asked_for(folder):
         folder,
     )
     assert result.returncode == 0, result.stderr
-    assert re.search(r"color_hard +-?\d+ \[-?\d+, -?\d+\] +-?\d+ \[", result.stdout)
+    assert re.search(r"color_hard +[-.\d]+ \[[-.\d]+, [-.\d]+\] +[-.\d]+ \[", result.stdout)
     assert "adaptation moves encoder.color_matrix, encoder.color_offset" in result.stderr
     record = json.loads((folder / "out" / "result.json").read_text())
     assert record["settings"]["adapter"]["batch_size"] == 2
@@ -143,18 +143,20 @@ def test_an_interrupted_evaluation_keeps_the_episodes_that_both_policies_met(fol
     command = (
         "eval.py --checkpoint runs/tiny --adapt --null --shift none color_easy color_hard --episodes 2 --workers 1"
     )
+    (folder / "interrupted.json").write_text("an older one")
     result = call(f"{command} --batch-size 2 --output interrupted.json", folder)
     assert result.returncode == 130
-    assert "interrupted: of none color_easy the episodes that every policy has met" in result.stderr
-    record = json.loads((folder / "interrupted.json").read_text())
+    assert "cut short: of none color_easy the episodes that every policy has met" in result.stderr
+    assert (folder / "interrupted.json").read_text() == "an older one"
+    record = json.loads((folder / "interrupted.partial.json").read_text())
     assert {shift: len(cell["adapted"]["returns"]) for shift, cell in record["shifts"].items()} == {
         "none": 2,
         "color_easy": 1,
     }
     assert all(len(cell["frozen"]["seeds"]) == len(cell["adapted"]["seeds"]) for cell in record["shifts"].values())
-    refused = call("results.py interrupted.json", folder)
+    refused = call("results.py interrupted.partial.json", folder)
     assert refused.returncode == 2
-    assert "interrupted.json was interrupted" in refused.stderr
+    assert "interrupted.partial.json was interrupted" in refused.stderr
 
 
 def test_an_evaluation_interrupted_before_both_policies_met_an_episode_writes_nothing(folder, monkeypatch):
@@ -165,7 +167,8 @@ def test_an_evaluation_interrupted_before_both_policies_met_an_episode_writes_no
     monkeypatch.setattr(importlib.import_module("eval"), "run_arms", interrupted)
     result = call("eval.py --checkpoint runs/tiny --adapt --shift none --episodes 2 --output nothing.json", folder)
     assert result.returncode == 130
-    assert not (folder / "nothing.json").exists()
+    assert "no episode was met by every policy, and nothing.json was not written" in result.stderr
+    assert not list(folder.glob("nothing*"))
 
 
 @pytest.mark.slow

@@ -1,10 +1,12 @@
+import gymnasium as gym
 import numpy as np
 import pytest
 from conftest import make_agent
 
 from envs.gradient import make_gradient_env
+from pad import evaluation
 from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy
-from pad.evaluation import Episode, compare, mean_interval, run_episode, steps_per_second
+from pad.evaluation import Episode, Interval, compare, mean_interval, run_episode, steps_per_second
 from pad.seeding import episode_seed, training_seed
 from pad.video import compose, write_video
 
@@ -99,6 +101,34 @@ def test_an_interval_of_few_values_covers_the_mean_as_often_as_it_says(count):
     rng = np.random.default_rng(1)
     intervals = [mean_interval(rng.normal(5, 2, count)) for _ in range(400)]
     assert 0.92 <= np.mean([interval.low <= 5 <= interval.high for interval in intervals]) <= 0.98
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf")])
+def test_a_reward_that_is_no_number_is_told_with_its_place(reward):
+    env = gym.wrappers.TransformReward(make_gradient_env(), lambda _: reward)
+    with pytest.raises(ValueError, match=f"the reward of step 1 of the episode of seed 3 is {reward}"):
+        run_episode(env, FrozenPolicy(make_agent()), 3)
+
+
+def test_an_episode_that_does_not_end_is_told(monkeypatch):
+    monkeypatch.setattr(evaluation, "LONG", 5)
+    with pytest.warns(RuntimeWarning, match="not over after 5 decisions"):
+        run_episode(make_gradient_env(), FrozenPolicy(make_agent()), 3)
+
+
+def test_an_interval_shows_as_many_digits_as_asked_for_and_never_minus_zero():
+    assert Interval(-0.004, -0.0449, 0.126).format("+", 2) == "+0.00 [-0.04, +0.13]"
+    assert Interval(-0.3, -1.2, 846.6).format() == "0 [-1, 847]"
+
+
+def test_a_video_of_small_wide_pictures_and_negative_returns_shows_all_of_them():
+    episode = Episode(0, -3.0, 2, 1.0, rewards=[-1.0, -2.0], frames=[np.full((20, 30, 3), 200, np.uint8)] * 2)
+    frame = list(compose({"frozen": episode, "adapting": episode}, "a title longer than the picture is wide " * 5))[-1]
+    bright = (frame == 200).all(-1)
+    assert bright.sum(1).max() == 2 * 360  # each picture is 12 times as large, to its right edge
+    assert bright.sum(0).max() == 240
+    curve = (frame == (86, 180, 233)).all(-1) | (frame == (230, 159, 0)).all(-1)
+    assert not curve[24:264].any()  # none runs over the pictures
 
 
 def test_speed_counts_all_steps_over_all_seconds():

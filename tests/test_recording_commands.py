@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -59,6 +60,65 @@ def make_blind():
 
 def make_large():
     return make_gradient_env(size=32)
+
+
+def make_dark():
+    env = make_gradient_env()
+    env.unwrapped.render = lambda: np.zeros((24, 24, 3), np.float32)
+    return env
+
+
+def make_raw():
+    raise OSError("no camera at this port")
+
+
+def make_old():
+    return type("Old", (), {"reset": lambda self: None, "step": lambda self, action: None})()
+
+
+def make_wide():
+    return gym.wrappers.RescaleAction(make_gradient_env(), np.float32(-3), np.float32(3))
+
+
+class Failing(gym.Wrapper):
+    after = 15
+
+    def step(self, action):
+        self.after -= 1
+        if self.after < 0:
+            raise ValueError("motor 3 is hot")
+        return super().step(action)
+
+    def close(self):
+        closed.append(self)
+
+
+closed = []
+
+
+def make_failing():
+    return Failing(make_gradient_env())
+
+
+def make_scaled():
+    return gym.wrappers.TransformReward(make_gradient_env(), lambda reward: reward / 1000)
+
+
+class Undetermined(gym.Wrapper):
+    def reset(self, *, seed=None, options=None):
+        return super().reset()
+
+
+def make_undetermined():
+    return Undetermined(make_gradient_env())
+
+
+def make_unseeded():
+    torch.seed()
+    encoder = torch.nn.Sequential(torch.nn.Conv2d(9, 4, 5, 3), torch.nn.ReLU(), torch.nn.Flatten())
+    head = torch.nn.Linear(4 * 7 * 7, 2)
+    space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    return TorchPolicy(encoder, lambda features, _: head(features)[0].numpy(), Camera((9, 24, 24)), space)
 
 
 number = 3
@@ -121,6 +181,46 @@ def test_processes_of_their_own_find_a_policy_of_ones_own(folder):
         assert result.returncode == 0, result.stderr
         returns.append(json.loads((folder / f"side{workers}.json").read_text())["frozen"]["returns"])
     assert returns[0] == returns[1]
+
+
+def test_what_fails_late_is_told_by_its_place_and_what_was_over_is_kept_and_closed(folder):
+    command = "eval.py --policy my_robot:make_policy --env my_robot:make_env my_robot:make_failing --episodes 2"
+    result = call(f"{command} --workers 1 --output late.json --wandb disabled", folder)
+    assert result.returncode == 2
+    assert "ValueError: motor 3 is hot" in result.stderr  # with the lines that led there
+    line = result.stderr.strip().splitlines()[-1]
+    assert re.match(r"error: my_robot:make_failing failed in the episode of seed \d+, step 6: ValueError", line)
+    assert not (folder / "late.json").exists()
+    record = json.loads((folder / "late.partial.json").read_text())
+    assert record["interrupted"]
+    assert {name: len(cell["frozen"]["returns"]) for name, cell in record["shifts"].items()} == {
+        "my_robot:make_env": 2, "my_robot:make_failing": 1,
+    }  # fmt: skip
+    assert len(importlib.import_module("my_robot").closed) == 2  # the trial's and the evaluation's
+
+
+def test_small_returns_are_shown_with_digits(folder):
+    command = "eval.py --policy my_robot:make_policy --env my_robot:make_scaled --episodes 2 --workers 1"
+    result = call(f"{command} --wandb disabled", folder)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"make_scaled +0\.00\d+ \[", result.stdout)
+
+
+def test_an_environment_that_no_seed_determines_is_told(folder):
+    command = "eval.py --policy my_robot:make_policy --env my_robot:make_undetermined --episodes 1 --workers 1"
+    result = call(f"{command} --wandb disabled", folder)
+    assert result.returncode == 0, result.stderr
+    assert "my_robot:make_undetermined: the same seed brings another episode" in result.stderr
+
+
+def test_a_module_of_an_environment_may_register_another(folder):
+    (folder / "my_yard.py").write_text(
+        "import gymnasium\nfrom my_robot import at_dusk, make_env\n"
+        "gymnasium.register('Yard-v0', entry_point=lambda **_: make_env())\n"
+    )
+    command = "eval.py --checkpoint headless --env Yard-v0 my_yard:at_dusk --episodes 1 --workers 2 --wandb disabled"
+    result = run(command, folder)
+    assert result.returncode == 0, result.stderr
 
 
 def test_an_agent_of_this_package_meets_an_environment_of_ones_own(folder):
@@ -201,7 +301,19 @@ def test_the_module_of_the_policy_may_register_the_environment(folder, env):
             "return a gymnasium environment, got Plain",
         ),
         ("eval.py --policy my_robot:make_policy --env my_robot:make_large", "cannot act in my_robot:make_large: "),
-        ("eval.py --policy my_robot:make_policy --env my_robot:make_env --adapt", "no self-supervised head yet"),
+        ("eval.py --policy my_robot:make_policy --env my_robot:make_old", "pad.old_gym.from_old_gym takes one of the"),
+        ("eval.py --policy my_robot:make_policy --env my_robot:make_wide", "takes actions of Box(-3.0, 3.0"),
+        ("eval.py --policy my_robot:make_unseeded --env my_robot:make_env", "returns another policy each time"),
+        (
+            "eval.py --policy episodes:make_policy --env my_robot:make_env",
+            "a module of this package is called episodes",
+        ),
+        ("eval.py --policy my_robot:make_policy --env my_robot:make_dark --video films", "got float32 (24, 24, 3)"),
+        ("eval.py --checkpoint headless --env Nothing-v0", "module:Id-v0 names the module that registers it"),
+        (
+            "eval.py --policy my_robot:make_policy --env my_robot:make_env --adapt",
+            "my_robot:make_policy has no self-supervised head: name by --head",
+        ),
         ("eval.py --policy my_robot:make_policy --head x --env my_robot:make_env", "no head at "),
         ("eval.py --policy my_robot:make_policy --env my_robot:make_env --shift fog", "unknown shift 'fog'"),
         ("eval.py --policy my_robot:make_policy --env my_robot:make_env --shift noise", "--env names yours"),
@@ -214,7 +326,7 @@ def test_the_module_of_the_policy_may_register_the_environment(folder, env):
         ("eval.py --checkpoint headless --head x", "a head goes with --policy"),
         (
             "eval.py --checkpoint headless --env my_robot:make_large",
-            "headless sees (9, 24, 24), my_robot:make_large shows",
+            "the policy sees (9, 24, 24), my_robot:make_large shows Box",
         ),
     ],
 )
@@ -224,3 +336,10 @@ def test_what_a_user_gets_wrong_takes_one_line(folder, command, message):
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (folder / "x").exists()
+
+
+def test_a_function_that_fails_shows_where(folder):
+    result = call("eval.py --policy my_robot:make_policy --env my_robot:make_raw", folder)
+    assert result.returncode == 2
+    assert "raise OSError" in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("error: my_robot:make_raw failed: OSError('no camera")

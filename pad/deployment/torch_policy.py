@@ -121,7 +121,7 @@ class TorchPolicy(Model):
             raise ValueError(f"padding must be at least 0, got {padding}")
         self.fitted = False
         """Whether its head has learned anything."""
-        self._act, self._space, self._padding = act, action_space, padding
+        self._act, self.action_space, self._padding = act, action_space, padding
         self._input_range = None if input_range is None else (float(input_range[0]), float(input_range[1]))
         self.discrete = isinstance(action_space, gym.spaces.Discrete)
         if isinstance(action_space, gym.spaces.Box):
@@ -157,7 +157,7 @@ class TorchPolicy(Model):
     @property
     def described(self) -> dict[str, Any]:
         """What a head that is fitted to this policy depends on beside its weights: plain containers."""
-        space = self._space
+        space = self.action_space
         actions = ({"first": int(space.start), "choices": int(space.n)} if isinstance(space, gym.spaces.Discrete)
                    else {"low": self._low.tolist(), "high": self._high.tolist()})  # fmt: skip
         cameras = [settings.to_dict(camera) for camera in self.cameras]
@@ -221,15 +221,15 @@ class TorchPolicy(Model):
 
     def action(self, action: Any) -> Tensor:
         array = np.asarray(action)
-        if array.shape != (self._space.shape or ()):
-            raise ValueError(f"action must have shape {self._space.shape or ()}, got {array.shape}")
-        if isinstance(self._space, gym.spaces.Discrete):
-            index = int(array) - int(self._space.start)
-            if not 0 <= index < self._space.n or index != array - self._space.start:
-                raise ValueError(f"action must be one of {self._space}, got {action}")
+        if array.shape != (self.action_space.shape or ()):
+            raise ValueError(f"action must have shape {self.action_space.shape or ()}, got {array.shape}")
+        if isinstance(self.action_space, gym.spaces.Discrete):
+            index = int(array) - int(self.action_space.start)
+            if not 0 <= index < self.action_space.n or index != array - self.action_space.start:
+                raise ValueError(f"action must be one of {self.action_space}, got {action}")
             return torch.tensor(index, device=self.device)
         scaled = 2 * (array.astype(np.float32) - self._low) / (self._high - self._low) - 1
-        return torch.tensor(within_bounds(scaled.reshape(-1), action, self._space), device=self.device)
+        return torch.tensor(within_bounds(scaled.reshape(-1), action, self.action_space), device=self.device)
 
     def _encode(self, pictures: Sequence[Tensor]) -> Tensor:
         shown: dict[str | None, Tensor] = {}
@@ -256,10 +256,10 @@ class TorchPolicy(Model):
             taken = self.action(action).cpu()
         except OutOfBounds:
             return self.action(np.clip(action, self._low, self._high)).cpu().numpy()
-        if not isinstance(self._space, gym.spaces.Discrete):
+        if not isinstance(self.action_space, gym.spaces.Discrete):
             return taken.numpy()
         # Of two different ones the mean squared difference is one.
-        return F.one_hot(taken, int(self._space.n)).numpy() * math.sqrt(self._space.n / 2)
+        return F.one_hot(taken, int(self.action_space.n)).numpy() * math.sqrt(self.action_space.n / 2)
 
     def loss_between(self, features: Tensor, action: Tensor, next_features: Tensor) -> Scalar:
         return self.head.loss(features, action[None], next_features)
