@@ -145,7 +145,9 @@ def main() -> None:
         own = OwnPolicy(config.policy, None if config.head is None else str(config.head.absolute()))
         policy = own.load()
         if config.adapt and isinstance(policy, TorchPolicy) and not policy.fitted:
-            raise cli.BadInput(f"{config.policy} has no self-supervised head: name by --head what scripts/fit_head.py wrote")
+            raise cli.BadInput(
+                f"{config.policy} has no self-supervised head: name by --head what scripts/fit_head.py wrote"
+            )
         check_outputs(config)
         evaluate(config, Subject(own, policy))
         return

@@ -54,15 +54,14 @@ def format_guards(by_scene: Met) -> str:
     return "\n".join(lines)
 
 
-def decimals(by_scene: Met) -> int:
-    """So many that returns show three digits at least."""
-    largest = max(abs(e.episode_return) for arms in by_scene.values() for met in arms.values() for e in met)
+def decimals(arms: dict[str, list[Episode]]) -> int:
+    """So many that the returns of a scene show three digits at least."""
+    largest = max(abs(episode.episode_return) for met in arms.values() for episode in met)
     return 0 if largest >= 100 or largest == 0 else min(2 - math.floor(math.log10(largest)), 6)
 
 
 def format_table(by_scene: Met, kind: str = "shift") -> str:
     """Mean returns with 95 % intervals over episodes, and control steps a second."""
-    digits = decimals(by_scene)
     rows = [
         [
             kind,
@@ -77,6 +76,7 @@ def format_table(by_scene: Met, kind: str = "shift") -> str:
         ]
     ]
     for scene, met in by_scene.items():
+        digits = decimals(met)
         speeds = " / ".join(f"{steps_per_second(episodes):.0f}" for episodes in met.values())
         if "adapted" in met:
             c: Comparison = compare(met["frozen"], met["adapted"])

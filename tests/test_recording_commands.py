@@ -200,10 +200,13 @@ def test_what_fails_late_is_told_by_its_place_and_what_was_over_is_kept_and_clos
 
 
 def test_small_returns_are_shown_with_digits(folder):
-    command = "eval.py --policy my_robot:make_policy --env my_robot:make_scaled --episodes 2 --workers 1"
+    command = (
+        "eval.py --policy my_robot:make_policy --env my_robot:make_scaled my_robot:make_env --episodes 2 --workers 1"
+    )
     result = call(f"{command} --wandb disabled", folder)
     assert result.returncode == 0, result.stderr
     assert re.search(r"make_scaled +0\.00\d+ \[", result.stdout)
+    assert re.search(r"make_env +\d\.\d\d \[", result.stdout)
 
 
 def test_an_environment_that_no_seed_determines_is_told(folder):
