@@ -176,7 +176,7 @@ def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
 
 
 def make_policy(arm: Arm) -> FrozenPolicy | AdaptivePolicy | ColorMatchedPolicy:
-    policy = _policy(arm)
+    policy = trained_policy(arm)
     if arm.matched:
         assert isinstance(policy, Agent)
         return ColorMatchedPolicy(policy)
@@ -188,10 +188,10 @@ def make_policy(arm: Arm) -> FrozenPolicy | AdaptivePolicy | ColorMatchedPolicy:
 def _perturbed(arm: Arm, number: int) -> PerturbedPolicy:
     assert arm.drifts is not None
     assert arm.adaptation is not None
-    return PerturbedPolicy(_policy(arm), arm.adaptation, arm.drifts[number], number)
+    return PerturbedPolicy(trained_policy(arm), arm.adaptation, arm.drifts[number], number)
 
 
-def _policy(arm: Arm) -> Agent | Model:
+def trained_policy(arm: Arm) -> Agent | Model:
     """The agent as it is now: a name may come to mean another folder, and a folder may get other weights."""
     if isinstance(arm.policy, OwnPolicy):
         return _load_own(arm.policy)

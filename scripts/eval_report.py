@@ -54,9 +54,8 @@ def format_guards(by_scene: Met) -> str:
     return "\n".join(lines)
 
 
-def decimals(arms: dict[str, list[Episode]]) -> int:
-    """So many that the returns of a scene show three digits at least."""
-    largest = max(abs(episode.episode_return) for met in arms.values() for episode in met)
+def decimals(largest: float) -> int:
+    """So many that returns, of which this is the largest, show three digits at least."""
     return 0 if largest >= 100 or largest == 0 else min(2 - math.floor(math.log10(largest)), 6)
 
 
@@ -76,7 +75,7 @@ def format_table(by_scene: Met, kind: str = "shift") -> str:
         ]
     ]
     for scene, met in by_scene.items():
-        digits = decimals(met)
+        digits = decimals(max(abs(episode.episode_return) for some in met.values() for episode in some))
         speeds = " / ".join(f"{steps_per_second(episodes):.0f}" for episodes in met.values())
         if "adapted" in met:
             c: Comparison = compare(met["frozen"], met["adapted"])

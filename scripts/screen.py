@@ -1,6 +1,7 @@
 """Compare adaptation settings on validation shifts, which are other colours and backgrounds than those reported.
 
     python scripts/screen.py --checkpoints cartpole_swingup walker_walk --output results/screening.json
+    python scripts/screen.py --policy my_robot:make_policy --head my_head --env my_robot:make_env my_robot:at_dusk
 
 Every YAML file of configs/adaptation is a candidate, and so are the authors' settings. All meet the
 same episodes. What is found here decides the default; what is reported comes from scripts/results.py. Ctrl-C keeps
@@ -16,7 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import cli
-from episodes import Arm, default_workers, hardware, make_policy, make_scene, run_arms
+from episodes import (
+    Arm,
+    default_workers,
+    hardware,
+    make_policy,
+    make_scene,
+    run_arms,
+    trained_env,
+    trained_policy,
+)
+from eval_report import decimals
+from own import OwnPolicy, check_env, check_policy, load_modules, modules_of
 
 import envs
 from pad import settings
@@ -35,6 +47,12 @@ class ScreenConfig:
 
     checkpoints: tuple[str, ...] = ("cartpole_swingup", "walker_walk")
     """Agents to adapt."""
+    policy: str | None = None
+    """Or a policy of yours: module:function, where the function returns a TorchPolicy. It meets what --env names."""
+    head: Path | None = None
+    """With --policy: folder of the head that scripts/fit_head.py wrote. Default: the function brings one."""
+    env: tuple[str, ...] = ()
+    """In place of shifts, environments of yours: module:function, or Gymnasium ids. Keep others to report on."""
     candidates: Path = Path("configs/adaptation")
     """Folder of YAML files, each the settings of one candidate."""
     shift: tuple[str, ...] = ("none", "color_hard", "video_easy")
@@ -45,27 +63,45 @@ class ScreenConfig:
     paper: bool = True
     """Also the authors' settings, which cost most of the time."""
     matched: bool = True
-    """Also a control that learns nothing: colours are given the mean and covariance of those in training."""
+    """Also a control that learns nothing: colours are given the mean and covariance of those in training. For agents of
+    this package alone."""
     workers: int = field(default_factory=default_workers)
     output: Path = Path("results/screening.json")
 
     def __post_init__(self) -> None:
         if min(self.episodes, self.workers, len(self.checkpoints), len(self.shift)) < 1:
             raise ValueError("episodes, workers, checkpoints and shifts must be at least 1")
+        if self.policy is not None and not self.env:
+            raise ValueError("a policy needs an env or several: module:function, or Gymnasium ids")
+        if self.head is not None and self.policy is None:
+            raise ValueError("a head goes with --policy: a checkpoint has its own")
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """What the policies meet."""
+        return self.env or self.shift
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """The names of what is adapted."""
+        return self.checkpoints if self.policy is None else (self.policy,)
 
 
 def main() -> None:
     config = cli.parse(ScreenConfig, sys.argv[1:])
-    candidates = read_candidates(config.candidates, config.paper, config.matched)
-    cells = [
-        (checkpoint, shift, name) for checkpoint in config.checkpoints for shift in config.shift for name in candidates
-    ]
+    candidates = read_candidates(config.candidates, config.paper, config.matched and config.policy is None)
+    cells = [(policy, scene, name) for policy in config.policies for scene in config.scenes for name in candidates]
     cli.check_outputs(config.output)
-    for name in config.checkpoints:
-        load_checkpoint(name)  # what is wrong with it is told by its name
+    load_modules(modules_of((config.policy or "", *config.env)))
     with contextlib.ExitStack() as stack:  # every episode loads them, and a run may go on meanwhile
-        copies = {name: str(stack.enter_context(copied(name))) for name in dict.fromkeys(config.checkpoints)}
-        arms = [make_arm(config, copies[name], shift, found, candidates[found]) for name, shift, found in cells]
+        sources: dict[str, str | OwnPolicy] = {}
+        if config.policy is not None:
+            sources[config.policy] = OwnPolicy(config.policy, config.head and str(config.head.absolute()))
+        else:
+            for name in config.checkpoints:
+                load_checkpoint(name)  # what is wrong with it is told by its name
+            sources = {name: str(stack.enter_context(copied(name))) for name in dict.fromkeys(config.checkpoints)}
+        arms = [make_arm(config, sources[name], scene, found, candidates[found]) for name, scene, found in cells]
         check(arms)
         screen(config, candidates, cells, arms)
 
@@ -92,7 +128,7 @@ def screen(
     if met:
         rows = make_rows(met, candidates)
         record = {"command": cli.typed(), "hardware": hardware(), "episodes": config.episodes,
-                  "seed": config.seed, "split": "validation", "rows": rows}  # fmt: skip
+                  "seed": config.seed, "split": None if config.env else "validation", "rows": rows}  # fmt: skip
         print(format_screening(rows))
         cli.write_text(config.output, json.dumps(record, indent=1) + "\n")
         say(f"wrote {config.output}")
@@ -117,8 +153,12 @@ def make_rows(
 
 def check(arms: list[Arm]) -> None:
     """Raises what an arm would raise that cannot run, before the first episode of any."""
-    for env in dict.fromkeys(arm.env for arm in arms):
-        make_scene(env).close()
+    for arm in {(arm.policy, arm.env): arm for arm in arms}.values():
+        with contextlib.closing(make_scene(arm.env)) as probe:
+            if isinstance(arm.env, str):
+                obs, action = check_env(arm.env, probe, trained_policy(arm), film=False)
+                if isinstance(arm.policy, OwnPolicy):
+                    check_policy(arm.policy, obs, action)
     for arm in arms:
         make_policy(arm)
 
@@ -138,10 +178,16 @@ def read_candidates(folder: Path, paper: bool, matched: bool) -> dict[str, Adapt
     return {"frozen": None, **controls, **({"paper": ADAPTATIONS["paper"]} if paper else {}), **found}
 
 
-def make_arm(config: ScreenConfig, checkpoint: str, shift: str, name: str, adaptation: AdaptationConfig | None) -> Arm:
-    env = settings.from_dict(envs.EnvConfig, load_checkpoint(checkpoint).env, "env")
-    env = dataclasses.replace(env, shift=shift, shift_data=None, shift_split="validation")
-    return Arm(checkpoint, env, adaptation, config.seed, config.episodes, matched=name == MATCHED)
+def make_arm(
+    config: ScreenConfig, policy: str | OwnPolicy, scene: str, name: str, adaptation: AdaptationConfig | None
+) -> Arm:
+    env: envs.EnvConfig | str = scene
+    if not config.env:
+        assert isinstance(policy, str)
+        env = trained_env(policy, load_checkpoint(policy).env)
+        env = dataclasses.replace(env, shift=scene, shift_data=None, shift_split="validation")
+    modules = modules_of((config.policy or "", *config.env))
+    return Arm(policy, env, adaptation, config.seed, config.episodes, matched=name == MATCHED, modules=modules)
 
 
 def format_screening(rows: list[dict[str, Any]]) -> str:
@@ -153,12 +199,17 @@ def format_screening(rows: list[dict[str, Any]]) -> str:
     def mean(candidate: str) -> float:
         return sum(found[(candidate, *cell)]["difference"]["mean"] for cell in cells) / len(cells)
 
-    frozen = [f"{found[(next(iter(candidates)), *cell)]['frozen']['mean']:.0f}" for cell in cells]
+    means = [found[(next(iter(candidates)), *cell)]["frozen"]["mean"] for cell in cells]
+    digits = [decimals(abs(value)) for value in means]
+    frozen = [f"{value:.{some}f}" for value, some in zip(means, digits, strict=True)]
     lines = ["| adapted - frozen | " + " | ".join(f"{Path(c).name}, {s}" for c, s in cells) + " | mean |"]
     lines += ["|---" * (len(cells) + 2) + "|", "| *frozen return* | " + " | ".join(frozen) + " | |"]
     for candidate in sorted(candidates, key=mean, reverse=True):
-        texts = [Interval(**found[(candidate, *cell)]["difference"]).format("+") for cell in cells]
-        lines.append(f"| {candidate} | " + " | ".join(texts) + f" | {mean(candidate):+.0f} |")
+        texts = [
+            Interval(**found[(candidate, *cell)]["difference"]).format("+", some)
+            for cell, some in zip(cells, digits, strict=True)
+        ]
+        lines.append(f"| {candidate} | " + " | ".join(texts) + f" | {mean(candidate):+.{max(digits)}f} |")
     return "\n".join(lines)
 
 

@@ -199,6 +199,21 @@ def test_what_fails_late_is_told_by_its_place_and_what_was_over_is_kept_and_clos
     assert len(importlib.import_module("my_robot").closed) == 2  # the trial's and the evaluation's
 
 
+def test_settings_are_screened_on_a_policy_of_ones_own(folder):
+    fitted = call("fit_head.py --policy my_robot:make_policy --episodes seen --output screened --updates 5", folder)
+    assert fitted.returncode == 0, fitted.stderr
+    (folder / "candidates").mkdir()
+    (folder / "candidates" / "open.yaml").write_text("guards: {gate: null, gate_features: null}")
+    command = "screen.py --policy my_robot:make_policy --head screened --env my_robot:make_env my_robot:at_dusk"
+    result = call(f"{command} --candidates candidates --no-paper --episodes 2 --workers 1 --output s.json", folder)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((folder / "s.json").read_text())["rows"]
+    assert [(row["checkpoint"], row["shift"], row["candidate"]) for row in rows] == [
+        ("my_robot:make_policy", "my_robot:make_env", "open"),
+        ("my_robot:make_policy", "my_robot:at_dusk", "open"),
+    ]
+
+
 def test_small_returns_are_shown_with_digits(folder):
     command = (
         "eval.py --policy my_robot:make_policy --env my_robot:make_scaled my_robot:make_env --episodes 2 --workers 1"
@@ -312,6 +327,11 @@ def test_the_module_of_the_policy_may_register_the_environment(folder, env):
             "a module of this package is called episodes",
         ),
         ("eval.py --policy my_robot:make_policy --env my_robot:make_dark --video films", "got float32 (24, 24, 3)"),
+        ("screen.py --policy my_robot:make_policy --candidates .", "a policy needs an env or several"),
+        (
+            "screen.py --policy my_robot:make_unseeded --env my_robot:make_env --candidates .",
+            "another policy each time",
+        ),
         ("eval.py --checkpoint headless --env Nothing-v0", "module:Id-v0 names the module that registers it"),
         (
             "eval.py --policy my_robot:make_policy --env my_robot:make_env --adapt",
