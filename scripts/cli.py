@@ -34,7 +34,15 @@ class BadInput(Exception):
 
 
 class UsersError(Exception):
-    """Code of the user's failed; the message says where, and what was raised is its cause."""
+    """Code of the user's failed; the message says where, and the trace the line, also out of another process."""
+
+    def __init__(self, message: str, trace: str | None = None) -> None:
+        trace = traceback.format_exc() if trace is None else trace
+        super().__init__(message, trace)
+        self.trace = trace
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def run(main: Callable[[], None]) -> NoReturn:
@@ -44,7 +52,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     try:
         main()
     except UsersError as error:
-        traceback.print_exception(error)  # they want to see the line
+        say(error.trace.rstrip())
         fail(str(error))
     except (BadInput, ValueError, OpenGLUnavailable, ChildProcessError) as error:
         fail(str(error))
@@ -117,9 +125,10 @@ def positional(doc: str | None, *names: str) -> list[str]:
 
 
 def look_here() -> None:
-    """Modules are looked for in the current folder too."""
+    """Modules are looked for in the current folder too, after this package's, which other processes import as well."""
     if "" not in sys.path:
-        sys.path.insert(0, "")
+        ours = [number for number, folder in enumerate(sys.path) if Path(folder).resolve() == Path(__file__).parent]
+        sys.path.insert(ours[0] + 1 if ours else 0, "")
 
 
 def typed() -> str:
@@ -139,7 +148,7 @@ def load_function(name: str) -> Callable[[], Any]:
         raise BadInput(f"name a function as module:function, got {name!r}")
     loaded = load_module(module, name)
     if not hasattr(loaded, function):
-        raise BadInput(f"cannot load {name!r}: {loaded.__file__} has no {function}")
+        raise BadInput(f"cannot load {name!r}: {loaded.__file__ or module} has no {function}")
     found = getattr(loaded, function)
     if not callable(found):
         raise BadInput(f"{name} is no function but {type(found).__name__}")
@@ -157,6 +166,8 @@ def load_module(module: str, name: str | None = None) -> types.ModuleType:
         UsersError: when it fails.
     """
     look_here()
+    if module not in sys.modules:
+        importlib.invalidate_caches()
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -218,6 +229,11 @@ def check_outputs(*files: Path | None) -> None:
             raise NotADirectoryError(f"{existing} is a file, so that {path} cannot be")
         if not os.access(existing, os.W_OK):
             raise PermissionError(f"{existing} is not writable")
+
+
+def partial(output: Path) -> Path:
+    """Where results that were cut short are written: whole ones that lie at `output` stay."""
+    return output.with_stem(f"{output.stem}.partial")
 
 
 def file_name(text: str) -> str:

@@ -3,6 +3,7 @@
 import atexit
 import os
 import platform
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -85,14 +86,16 @@ def run_arms(arms: list[Arm], workers: int) -> Iterator[tuple[int, Episode]]:
     jobs = [(index, arm, tuple(part)) for index, arm in enumerate(arms) for part in _parts(arm)]
     workers = min(workers, len(jobs))
     if workers == 1:
-        done: Iterator[list[Episode]] = (_run(arm, part) for _, arm, part in jobs)
+        done: Iterator[tuple[list[Episode], cli.UsersError | None]] = (_run(arm, part) for _, arm, part in jobs)
     else:
         pool = joblib.Parallel(n_jobs=workers, return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")
         done = pool(joblib.delayed(_run)(arm, part) for _, arm, part in jobs)
     try:
-        for (index, _, _), episodes in zip(jobs, done, strict=True):
+        for (index, _, _), (episodes, error) in zip(jobs, done, strict=True):
             for episode in episodes:
                 yield index, episode
+            if error is not None:
+                raise error
     finally:
         close_env()  # a user's may hold a robot
 
@@ -160,19 +163,36 @@ def hardware(device: str = "cpu") -> str:
     return f"{card}{model}, {default_workers()} cores, {platform.system()}, {software}"
 
 
-def _run(arm: Arm, numbers: tuple[int, ...]) -> list[Episode]:
+def _run(arm: Arm, numbers: tuple[int, ...]) -> tuple[list[Episode], cli.UsersError | None]:
+    """Episodes of an arm, and what code of the user's did that ended them."""
     # Two threads beside another busy process are many times slower than one.
     torch.set_num_threads(1)
     keep_pages()
+    episodes: list[Episode] = []
+    if not (isinstance(arm.env, str) or isinstance(arm.policy, OwnPolicy)):
+        _play(arm, numbers, episodes)
+        return episodes, None
+    try:
+        _play(arm, numbers, episodes)
+    except Exception as error:  # returned, so that another process that is done loses nothing
+        close_env()
+        number = numbers[len(episodes)]
+        who = arm.policy if isinstance(arm.policy, OwnPolicy) else "the agent"
+        where = f"{who} in {arm.scene}, episode {number} of seed {episode_seed(arm.seed, number)}"
+        told = str(error) if isinstance(error, cli.UsersError | cli.BadInput) else f"{where}: {error!r}"
+        return episodes, cli.UsersError(told, traceback.format_exc())
+    return episodes, None
+
+
+def _play(arm: Arm, numbers: tuple[int, ...], episodes: list[Episode]) -> None:
     load_modules(arm.modules)
-    env, episodes = open_env(arm.env, film=min(numbers) < arm.record), []
+    env = open_env(arm.env, film=isinstance(arm.env, str) and min(numbers) < arm.record)
     policy: Policy | None = None if arm.drifts else make_policy(arm)
     for number in numbers:
         record = number < arm.record
         policy = _perturbed(arm, number) if arm.drifts else policy
         shown = MeasuredPolicy(policy) if record and isinstance(policy, FrozenPolicy | AdaptivePolicy) else policy
         episodes.append(run_episode(env, shown, episode_seed(arm.seed, number), record))
-    return episodes
 
 
 def make_policy(arm: Arm) -> FrozenPolicy | AdaptivePolicy | ColorMatchedPolicy:

@@ -22,7 +22,7 @@ import tyro
 from episodes import Arm, default_workers, hardware, make_scene, read_adaptation, run_arms, trained_env
 from eval_report import Met, arm_record, format_guards, format_table, what_is_over, write_videos
 from figures import FORMATS, draw_comparison
-from own import OwnPolicy, check_env, check_policy, load_modules, modules_of
+from own import OwnPolicy, check_env, check_policy, load_modules, modules_of, own_policy
 
 import envs
 from envs.shifts import normalize
@@ -142,12 +142,7 @@ class Subject:
 def main() -> None:
     config = read_config(sys.argv[1:])
     if config.policy is not None:
-        own = OwnPolicy(config.policy, None if config.head is None else str(config.head.absolute()))
-        policy = own.load()
-        if config.adapt and isinstance(policy, TorchPolicy) and not policy.fitted:
-            raise cli.BadInput(
-                f"{config.policy} has no self-supervised head: name by --head what scripts/fit_head.py wrote"
-            )
+        own, policy = own_policy(config.policy, config.head, config.adapt)
         check_outputs(config)
         evaluate(config, Subject(own, policy))
         return
@@ -166,7 +161,7 @@ def evaluate(config: EvalConfig, subject: Subject) -> None:
         moving = AdaptivePolicy(subject.policy, config.adapter).parameter_names
         say(f"adaptation moves {', '.join(moving)}")
     name = cli.file_name(f"eval_{config.evaluated}_{'_'.join(config.scenes)}")[:100]
-    described = {**recorded(config), "env": subject.env or config.env}
+    described = {**recorded(config), "trained_env": dict(subject.env)}
     log = Path("runs") / "eval" / f"{name}_{time.strftime('%Y%m%d-%H%M%S')}_{os.getpid()}"
     with Tracker(log, config.tracking, name, "eval", described) as tracker:
         episodes: list[list[Episode]] = []
@@ -186,11 +181,13 @@ def evaluate(config: EvalConfig, subject: Subject) -> None:
 
 def keep(config: EvalConfig, subject: Subject, by_scene: Met) -> None:
     """Of what was cut short, the episodes that every policy has met, in a file of its own."""
-    output = None if config.output is None else config.output.with_stem(f"{config.output.stem}.partial")
+    output = None if config.output is None else cli.partial(config.output)
     if by_scene:
-        say(f"cut short: of {' '.join(by_scene)} the episodes that every policy has met")
-        with contextlib.suppress(OSError):  # what cut it short is what is told
+        say(f"cut short: what is over of {' '.join(by_scene)}")
+        try:
             report(config, subject, by_scene, output, whole=False)
+        except OSError as error:  # what cut it short is what ends it
+            say(f"{output} could not be written: {error}")
     elif config.output is not None:
         say(f"cut short: no episode was met by every policy, and {config.output} was not written")
 
@@ -254,7 +251,7 @@ def check_scene(config: EvalConfig, subject: Subject, scene: envs.EnvConfig | st
         if isinstance(scene, str):
             obs, action = check_env(scene, probe, subject.policy, film)
             if isinstance(subject.source, OwnPolicy) and scene == config.env[0]:
-                check_policy(subject.source, obs, action)
+                check_policy(subject.source, subject.policy, obs, action)
         elif isinstance(subject.policy, Agent) and probe.observation_space.shape != subject.policy.obs_shape:
             shape = probe.observation_space.shape
             raise cli.BadInput(f"{config.checkpoint} sees {subject.policy.obs_shape}, its environment shows {shape}")
@@ -308,8 +305,19 @@ def report(config: EvalConfig, subject: Subject, by_scene: Met, output: Path | N
             **({} if whole else {"interrupted": True}),
             **(results[config.scenes[0]] if len(config.scenes) == 1 else {"shifts": results}),
         }
-        cli.write_text(output, json.dumps(record, indent=1) + "\n")
-        say(f"wrote {output}")
+        try:  # first: whoever reads the table may go away in the middle of it
+            cli.write_text(output, json.dumps(record, indent=1) + "\n")
+            say(f"wrote {output}")
+        finally:
+            show(config, by_scene)
+        if whole:
+            cli.partial(output).unlink(missing_ok=True)
+    else:
+        show(config, by_scene)
+
+
+def show(config: EvalConfig, by_scene: Met) -> None:
+    """The tables."""
     print(format_table(by_scene, "environment" if config.env else "shift"))
     if config.adapt:
         print(format_guards(by_scene))
@@ -319,7 +327,7 @@ def draw(config: EvalConfig, subject: Subject, by_scene: Met, tracker: Tracker) 
     """The pictures that were asked for, and what the run comes to."""
     title = str(subject.env.get("task", config.evaluated))
     if config.figure:
-        draw_comparison(config.figure, by_scene, f"{title}, {config.episodes} episodes")
+        draw_comparison(config.figure, by_scene, f"{title}, {config.episodes} episodes", sharey=not config.env)
         say(f"wrote {config.figure}")
     if config.video:
         write_videos(config.video, by_scene, title, tracker)

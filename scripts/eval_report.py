@@ -18,7 +18,7 @@ Met = dict[str, dict[str, list[Episode]]]
 
 
 def what_is_over(arms: list[Arm], episodes: list[list[Episode]]) -> Met:
-    """For each scene the episodes that both policies have met; a control only where it has met them too."""
+    """For each scene the episodes that every policy has met; a control only where it has met all of these."""
     found: Met = {}
     for arm, met in zip(arms, episodes, strict=False):
         found.setdefault(arm.scene, {})[arm.name] = met
@@ -55,7 +55,7 @@ def format_guards(by_scene: Met) -> str:
 
 
 def decimals(largest: float) -> int:
-    """So many that returns, of which this is the largest, show three digits at least."""
+    """So many that returns, of which this is the largest, show three digits, six at most."""
     return 0 if largest >= 100 or largest == 0 else min(2 - math.floor(math.log10(largest)), 6)
 
 

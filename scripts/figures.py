@@ -16,10 +16,14 @@ FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 """Endings of the files that figures are written to."""
 
 
-def draw_comparison(path: Path, by_shift: dict[str, dict[str, list[Episode]]], title: str) -> None:
-    """Returns of every episode, joined where all arms met it, with means and 95 % intervals over episodes."""
+def draw_comparison(path: Path, by_shift: dict[str, dict[str, list[Episode]]], title: str, sharey: bool = True) -> None:
+    """Returns of every episode, joined where all arms met it, with means and 95 % intervals over episodes.
+
+    Args:
+        sharey: whether returns are of one scale everywhere.
+    """
     width = max(2.6, 1.3 * max(map(len, by_shift.values()))) * len(by_shift) + 1
-    figure, axes = plt.subplots(1, len(by_shift), figsize=(width, 4), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(by_shift), figsize=(width, 4), sharey=sharey, squeeze=False)
     for axis, (shift, arms) in zip(axes[0], by_shift.items(), strict=True):
         returns = {name: [episode.episode_return for episode in episodes] for name, episodes in arms.items()}
         axis.plot(range(len(returns)), list(returns.values()), color="#888888", alpha=0.3, linewidth=0.8)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ class OwnPolicy:
     head: str | None = None
     """Folder of the self-supervised head that scripts/fit_head.py wrote; None where the function brings one."""
 
+    def __str__(self) -> str:
+        return self.function
+
     def load(self) -> Model:
         """The policy with its head.
 
@@ -53,17 +57,34 @@ class OwnEnv(gym.Wrapper):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self._where, self._step = f"in reset(seed={seed})", 0
-        obs, info = self._call(super().reset, seed=seed, options=options)
+        found = self._call(super().reset, seed=seed, options=options)
+        self._check(found, "reset", "obs, info")
         self._where = f"in the episode of seed {seed}"
-        return obs, info
+        return found
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self._step += 1
-        obs, reward, terminated, truncated, info = self._call(super().step, action)
-        return obs, reward, terminated, truncated, info
+        found = self._call(super().step, action)
+        self._check(found, "step", "obs, reward, terminated, truncated, info")
+        return found
 
     def render(self) -> Any:
         return self._call(super().render)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except Exception as error:  # what was measured is worth more
+            say(f"{self._name} failed in close(): {error!r}")
+
+    def _check(self, found: Any, method: str, wanted: str) -> None:
+        count = len(wanted.split(", "))
+        if not isinstance(found, tuple) or len(found) != count:
+            got = f"{len(found)} values" if isinstance(found, tuple) else type(found).__name__
+            raise cli.BadInput(
+                f"{method} of {self._name} must return ({wanted}), got {got}; pad.old_gym.from_old_gym takes an "
+                "environment of the old gym"
+            )
 
     def _call(self, function: Any, *arguments: Any, **named: Any) -> Any:
         try:
@@ -71,6 +92,19 @@ class OwnEnv(gym.Wrapper):
         except Exception as error:  # whatever a user's environment says
             step = f", step {self._step}" if self._step else ""
             raise cli.UsersError(f"{self._name} failed {self._where}{step}: {error!r}") from error
+
+
+def own_policy(function: str, head: Path | None, adapts: bool) -> tuple[OwnPolicy, Model]:
+    """A policy of the user's, and as it is when it is made now.
+
+    Raises:
+        BadInput: when it is none, or is to adapt and has no head.
+    """
+    own = OwnPolicy(function, None if head is None else str(head.absolute()))
+    policy = own.load()
+    if adapts and isinstance(policy, TorchPolicy) and not policy.fitted:
+        raise cli.BadInput(f"{function} has no self-supervised head: name by --head what scripts/fit_head.py wrote")
+    return own, policy
 
 
 def modules_of(names: Iterable[str]) -> tuple[str, ...]:
@@ -111,7 +145,8 @@ def make_env(name: str, film: bool = False) -> gym.Env:
     try:
         return OwnEnv(gym.make(name, render_mode="rgb_array") if film else gym.make(name), name)
     except gym.error.Error as error:
-        hint = "" if ":" in name else "; module:Id-v0 names the module that registers it"
+        unknown = isinstance(error, gym.error.NameNotFound | gym.error.NamespaceNotFound)
+        hint = "; module:Id-v0 names the module that registers it" if unknown and ":" not in name else ""
         raise cli.BadInput(f"cannot make the environment {name!r}: {error}{hint}") from error
     except Exception as error:
         raise cli.UsersError(f"making the environment {name} failed: {error!r}") from error
@@ -133,14 +168,17 @@ def check_env(name: str, env: gym.Env, policy: Agent | Model, film: bool) -> tup
         given = policy.action_space if isinstance(policy, TorchPolicy) else gym.spaces.Box(-1, 1, (policy.action_size,))
         if not _takes(env.action_space, given):
             raise cli.BadInput(f"{name} takes actions of {env.action_space}, the policy gives them in {given}")
-    obs, _ = env.reset(seed=0)
+    obs = deepcopy(env.reset(seed=0)[0])  # it may be one array that is filled again and again
     try:
-        action = FrozenPolicy(policy).act(obs)
+        action, second = (FrozenPolicy(policy).act(deepcopy(obs)) for _ in range(2))
     except (TypeError, ValueError) as error:
         raise cli.BadInput(f"the policy cannot act in {name}: {error}") from error
     except Exception as error:
         raise cli.UsersError(f"the policy failed on the first observation of {name}: {error!r}") from error
-    next_obs, reward, *_ = env.step(action)
+    if not _close(action, second):
+        raise cli.BadInput(f"the policy gives {action} and then {second} for one observation: let act give the most "
+                           "likely action")  # fmt: skip
+    next_obs, reward, *_ = deepcopy(env.step(action))
     picture = env.render() if film else None
     again, _ = env.reset(seed=0)
     if not _same(obs, again) or not _same((next_obs, reward), env.step(action)[:2]):
@@ -154,13 +192,15 @@ def check_env(name: str, env: gym.Env, policy: Agent | Model, film: bool) -> tup
     return obs, action
 
 
-def check_policy(own: OwnPolicy, obs: Observation, action: Any) -> None:
+def check_policy(own: OwnPolicy, policy: Agent | Model, obs: Observation, action: Any) -> None:
     """Every process makes the policy anew: one that acts otherwise then cannot be compared with itself.
 
     Raises:
         BadInput: when it does.
     """
-    if not np.allclose(np.asarray(FrozenPolicy(own.load()).act(obs), float), np.asarray(action, float), atol=1e-4):
+    other = own.load()
+    differs = isinstance(policy, TorchPolicy) and isinstance(other, TorchPolicy) and policy.origin != other.origin
+    if differs or not _close(FrozenPolicy(other).act(deepcopy(obs)), action):
         raise cli.BadInput(
             f"{own.function} returns another policy each time it is called, which acts otherwise: load its weights, "
             "or seed them"
@@ -173,6 +213,10 @@ def _takes(space: gym.Space, given: gym.Space) -> bool:
         bounds = ((space.low, given.low), (space.high, given.high))
         return space.shape == given.shape and all(bool(np.all(np.isclose(a, b) | np.isinf(a))) for a, b in bounds)
     return space == given
+
+
+def _close(one: Any, other: Any) -> bool:
+    return bool(np.allclose(np.asarray(one, float), np.asarray(other, float), atol=1e-4))
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -259,14 +259,14 @@ def read_record(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no evaluation file {path}")
     try:
         record = json.loads(path.read_text())
+        if record.get("interrupted"):
+            raise cli.BadInput(f"{path} was interrupted: it does not hold all episodes that were asked for")
         if {"rows", "blocks", "points"} & set(record):
             return record
         missing = {"checkpoint", "shift", "episodes", "adaptation"} - set(record["settings"])
         cells = shifts_of(record).values()
     except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
         raise cli.BadInput(f"{path} is not an evaluation file: {error!r}") from error
-    if record.get("interrupted"):
-        raise cli.BadInput(f"{path} was interrupted: it does not hold all episodes that were asked for")
     if record["settings"].get("env"):
         raise cli.BadInput(f"{path} is of environments that are not this package's")
     if not missing and not is_as_named(record["settings"]):

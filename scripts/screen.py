@@ -4,8 +4,8 @@
     python scripts/screen.py --policy my_robot:make_policy --head my_head --env my_robot:make_env my_robot:at_dusk
 
 Every YAML file of configs/adaptation is a candidate, and so are the authors' settings. All meet the
-same episodes. What is found here decides the default; what is reported comes from scripts/results.py. Ctrl-C keeps
-the agents and shifts that every candidate has met.
+same episodes. What is found here decides the default; what is reported comes from scripts/results.py. Cut short, it
+keeps the agents and shifts that every candidate has met in OUTPUT.partial.json.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from episodes import (
     trained_policy,
 )
 from eval_report import decimals
-from own import OwnPolicy, check_env, check_policy, load_modules, modules_of
+from own import OwnPolicy, check_env, check_policy, load_modules, modules_of, own_policy
 
 import envs
 from pad import settings
@@ -71,6 +71,13 @@ class ScreenConfig:
     def __post_init__(self) -> None:
         if min(self.episodes, self.workers, len(self.checkpoints), len(self.shift)) < 1:
             raise ValueError("episodes, workers, checkpoints and shifts must be at least 1")
+        defaults = {item.name: item.default for item in dataclasses.fields(self)}
+        if len(set(self.scenes)) < len(self.scenes):
+            raise ValueError(f"each shift or env can be named once, got {' '.join(self.scenes)}")
+        if self.env and self.shift != defaults["shift"]:
+            raise ValueError("shifts are of our environments, and --env names yours")
+        if self.policy is not None and self.checkpoints != defaults["checkpoints"]:
+            raise ValueError("checkpoints are agents of this package, and --policy names yours")
         if self.policy is not None and not self.env:
             raise ValueError("a policy needs an env or several: module:function, or Gymnasium ids")
         if self.head is not None and self.policy is None:
@@ -96,7 +103,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:  # every episode loads them, and a run may go on meanwhile
         sources: dict[str, str | OwnPolicy] = {}
         if config.policy is not None:
-            sources[config.policy] = OwnPolicy(config.policy, config.head and str(config.head.absolute()))
+            sources[config.policy], _ = own_policy(config.policy, config.head, adapts=True)
         else:
             for name in config.checkpoints:
                 load_checkpoint(name)  # what is wrong with it is told by its name
@@ -114,15 +121,15 @@ def screen(
 ) -> None:
     """Every episode, and the table of those agents and shifts that all candidates have met."""
     episodes: list[list[Any]] = [[] for _ in arms]
-    interrupted = False
+    ended: BaseException | None = None
     with progress_bar("screening", config.episodes * len(arms), 0, "episodes") as bar:
         try:
             for index, episode in run_arms(arms, config.workers):
                 episodes[index].append(episode)
                 bar.set_postfix_str(" ".join(cells[index]))
                 bar.update(1)
-        except KeyboardInterrupt:
-            interrupted = True
+        except (KeyboardInterrupt, cli.UsersError) as error:
+            ended = error
     short = {cell[:2] for cell, met in zip(cells, episodes, strict=True) if len(met) < config.episodes}
     met = {cell: found for cell, found in zip(cells, episodes, strict=True) if cell[:2] not in short}
     if met:
@@ -130,10 +137,13 @@ def screen(
         record = {"command": cli.typed(), "hardware": hardware(), "episodes": config.episodes,
                   "seed": config.seed, "split": None if config.env else "validation", "rows": rows}  # fmt: skip
         print(format_screening(rows))
-        cli.write_text(config.output, json.dumps(record, indent=1) + "\n")
-        say(f"wrote {config.output}")
-    if interrupted:
-        raise KeyboardInterrupt
+        output = config.output if ended is None else cli.partial(config.output)
+        cli.write_text(output, json.dumps({**record, **({"interrupted": True} if ended else {})}, indent=1) + "\n")
+        say(f"wrote {output}")
+        if ended is None:
+            cli.partial(output).unlink(missing_ok=True)
+    if ended is not None:
+        raise ended
 
 
 def make_rows(
@@ -158,7 +168,7 @@ def check(arms: list[Arm]) -> None:
             if isinstance(arm.env, str):
                 obs, action = check_env(arm.env, probe, trained_policy(arm), film=False)
                 if isinstance(arm.policy, OwnPolicy):
-                    check_policy(arm.policy, obs, action)
+                    check_policy(arm.policy, trained_policy(arm), obs, action)
     for arm in arms:
         make_policy(arm)
 
@@ -200,7 +210,10 @@ def format_screening(rows: list[dict[str, Any]]) -> str:
         return sum(found[(candidate, *cell)]["difference"]["mean"] for cell in cells) / len(cells)
 
     means = [found[(next(iter(candidates)), *cell)]["frozen"]["mean"] for cell in cells]
-    digits = [decimals(abs(value)) for value in means]
+    digits = [
+        decimals(max(abs(found[(c, *cell)][what]["mean"]) for c in candidates for what in ("frozen", "adapted")))
+        for cell in cells
+    ]
     frozen = [f"{value:.{some}f}" for value, some in zip(means, digits, strict=True)]
     lines = ["| adapted - frozen | " + " | ".join(f"{Path(c).name}, {s}" for c, s in cells) + " | mean |"]
     lines += ["|---" * (len(cells) + 2) + "|", "| *frozen return* | " + " | ".join(frozen) + " | |"]

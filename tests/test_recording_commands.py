@@ -113,6 +113,61 @@ def make_undetermined():
     return Undetermined(make_gradient_env())
 
 
+class InPlace(gym.ObservationWrapper):  # fills one array again and again
+    array = None
+
+    def observation(self, obs):
+        self.array = obs if self.array is None else self.array
+        self.array[...] = obs
+        return self.array
+
+
+def make_in_place():
+    return InPlace(make_gradient_env())
+
+
+def make_in_place_undetermined():
+    return InPlace(make_undetermined())
+
+
+class Stuck(gym.Wrapper):
+    def close(self):
+        raise RuntimeError("the gripper does not open")
+
+
+def make_stuck():
+    return Stuck(make_gradient_env())
+
+
+class Four(gym.Wrapper):
+    def step(self, action):
+        return super().step(action)[:4]
+
+
+def make_four():
+    return Four(make_gradient_env())
+
+
+def make_choking():
+    policy, calls = make_policy(), []
+    act = policy._act
+
+    def choke(features, rest):
+        calls.append(1)
+        if len(calls) > 15:
+            raise KeyError("gripper")
+        return act(features, rest)
+
+    policy._act = choke
+    return policy
+
+
+def make_sampling():
+    policy = make_policy()
+    policy._act = lambda features, rest: np.random.uniform(-1, 1, 2).astype(np.float32)
+    return policy
+
+
 def make_unseeded():
     torch.seed()
     encoder = torch.nn.Sequential(torch.nn.Conv2d(9, 4, 5, 3), torch.nn.ReLU(), torch.nn.Flatten())
@@ -214,6 +269,46 @@ def test_settings_are_screened_on_a_policy_of_ones_own(folder):
     ]
 
 
+def test_what_fails_in_a_process_of_its_own_is_told_and_what_was_over_is_kept(folder):
+    (folder / "cli.py").write_text("raise RuntimeError('this is no module of the package')")
+    command = "eval.py --policy my_robot:make_policy --env my_robot:make_env my_robot:make_failing --episodes 3"
+    result = run(f"{command} --workers 2 --output two.json --wandb disabled", folder)
+    (folder / "cli.py").unlink()
+    assert result.returncode == 2
+    assert "motor 3 is hot" in result.stderr
+    assert 'raise ValueError("motor 3 is hot")' in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("error: my_robot:make_failing failed in the episode of")
+    record = json.loads((folder / "two.partial.json").read_text())
+    assert len(record["shifts"]["my_robot:make_env"]["frozen"]["returns"]) == 3
+
+
+def test_a_policy_that_fails_is_told_by_the_episode_and_a_screening_keeps_what_was_over(folder):
+    command = "eval.py --policy my_robot:make_choking --env my_robot:make_env --episodes 3 --workers 1 --wandb disabled"
+    result = call(command, folder)
+    assert result.returncode == 2
+    line = result.stderr.strip().splitlines()[-1]
+    assert re.match(r"error: my_robot:make_choking in my_robot:make_env, episode 1 of seed \d+: KeyError", line)
+    assert call("fit_head.py --policy my_robot:make_policy --episodes seen --output kept --updates 5", folder)
+    (folder / "one").mkdir()
+    (folder / "one" / "color.yaml").write_text("guards: {gate: null, gate_features: null}")
+    command = "screen.py --policy my_robot:make_policy --head kept --env my_robot:make_env my_robot:make_failing"
+    result = call(f"{command} --candidates one --no-paper --episodes 2 --workers 1 --output kept.json", folder)
+    assert result.returncode == 2
+    assert "motor 3 is hot" in result.stderr
+    assert {row["shift"] for row in json.loads((folder / "kept.partial.json").read_text())["rows"]} == {
+        "my_robot:make_env"
+    }
+
+
+@pytest.mark.parametrize("env", ["make_in_place", "make_stuck"])
+def test_an_environment_that_fills_one_array_or_fails_to_close_is_evaluated(folder, env):
+    command = f"eval.py --policy my_robot:make_policy --env my_robot:{env} --episodes 2 --workers 1"
+    result = call(f"{command} --output {env}.json --wandb disabled", folder)
+    assert result.returncode == 0, result.stderr
+    assert (folder / f"{env}.json").exists()
+    assert ("failed in close()" in result.stderr) == (env == "make_stuck")
+
+
 def test_small_returns_are_shown_with_digits(folder):
     command = (
         "eval.py --policy my_robot:make_policy --env my_robot:make_scaled my_robot:make_env --episodes 2 --workers 1"
@@ -224,11 +319,12 @@ def test_small_returns_are_shown_with_digits(folder):
     assert re.search(r"make_env +\d\.\d\d \[", result.stdout)
 
 
-def test_an_environment_that_no_seed_determines_is_told(folder):
-    command = "eval.py --policy my_robot:make_policy --env my_robot:make_undetermined --episodes 1 --workers 1"
+@pytest.mark.parametrize("env", ["make_undetermined", "make_in_place_undetermined"])
+def test_an_environment_that_no_seed_determines_is_told(folder, env):
+    command = f"eval.py --policy my_robot:make_policy --env my_robot:{env} --episodes 1 --workers 1"
     result = call(f"{command} --wandb disabled", folder)
     assert result.returncode == 0, result.stderr
-    assert "my_robot:make_undetermined: the same seed brings another episode" in result.stderr
+    assert f"my_robot:{env}: the same seed brings another episode" in result.stderr
 
 
 def test_a_module_of_an_environment_may_register_another(folder):
@@ -328,10 +424,11 @@ def test_the_module_of_the_policy_may_register_the_environment(folder, env):
         ),
         ("eval.py --policy my_robot:make_policy --env my_robot:make_dark --video films", "got float32 (24, 24, 3)"),
         ("screen.py --policy my_robot:make_policy --candidates .", "a policy needs an env or several"),
-        (
-            "screen.py --policy my_robot:make_unseeded --env my_robot:make_env --candidates .",
-            "another policy each time",
-        ),
+        ("eval.py --policy my_robot:make_sampling --env my_robot:make_env", "let act give the most likely action"),
+        ("eval.py --policy my_robot:make_policy --env my_robot:make_four", "step of my_robot:make_four must return ("),
+        ("screen.py --policy my_robot:make_policy --env a:b --shift none --candidates .", "--env names yours"),
+        ("screen.py --policy my_robot:make_policy --env my_robot:make_env --candidates .", "name by --head what"),
+        ("screen.py --policy my_robot:make_policy --env a:b --checkpoints x --candidates .", "--policy names yours"),
         ("eval.py --checkpoint headless --env Nothing-v0", "module:Id-v0 names the module that registers it"),
         (
             "eval.py --policy my_robot:make_policy --env my_robot:make_env --adapt",

@@ -237,7 +237,8 @@ def test_an_interrupted_screening_keeps_the_shifts_that_all_candidates_met(folde
     )
     result = call(f"{command} --output interrupted.json", folder)
     assert result.returncode == 130
-    rows = json.loads((folder / "interrupted.json").read_text())["rows"]
+    rows = json.loads((folder / "interrupted.partial.json").read_text())["rows"]
+    assert not (folder / "interrupted.json").exists()
     assert {row["shift"] for row in rows} == {"none"}
     assert {row["candidate"] for row in rows} == {"matched_colors", "color"}
 
