@@ -22,7 +22,7 @@ import tyro
 from episodes import Arm, default_workers, hardware, make_scene, read_adaptation, run_arms, trained_env
 from eval_report import Met, arm_record, format_guards, format_table, what_is_over, write_videos
 from figures import FORMATS, draw_comparison
-from own import OwnPolicy, check_env, check_policy, load_modules, modules_of, own_policy
+from own import OwnPolicy, check_env, check_names, check_policy, load_modules, modules_of, own_policy
 
 import envs
 from envs.shifts import normalize
@@ -95,17 +95,11 @@ class EvalConfig:
         if self.null and not self.adapt:
             raise ValueError("--null goes with --adapt: it moves weights by as much as adaptation does")
         object.__setattr__(self, "shift", tuple(map(normalize, self.shift)))
-        for what, names in (("shift", self.shift), ("env", self.env)):
-            if len(set(names)) < len(names):
-                raise ValueError(f"each {what} can be named once, got {' '.join(names)}")
+        check_names(self.policy, self.head, self.env, self.shift)
         if self.env and any(getattr(self, name) != getattr(EvalConfig, name) for name in OURS):
             raise ValueError("shifts, their data and split, and quality are of our environments, and --env names yours")
-        if self.policy is not None and not self.env:
-            raise ValueError("a policy needs an env or several: Gymnasium ids, or module:function")
         if self.policy is not None and (self.checkpoint != EvalConfig.checkpoint or self.device != "cpu"):
             raise ValueError("checkpoint and device are for an agent of this package, and --policy names yours")
-        if self.head is not None and self.policy is None:
-            raise ValueError("a head goes with --policy: a checkpoint has its own")
 
     @property
     def scenes(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Policies and environments of the user's own, by their names."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,21 @@ class OwnEnv(gym.Wrapper):
         except Exception as error:  # whatever a user's environment says
             step = f", step {self._step}" if self._step else ""
             raise cli.UsersError(f"{self._name} failed {self._where}{step}: {error!r}") from error
+
+
+def check_names(policy: str | None, head: Path | None, env: Sequence[str], shift: Sequence[str]) -> None:
+    """What a command was told of policies and environments of the user's goes together.
+
+    Raises:
+        ValueError: when it does not.
+    """
+    for what, names in (("shift", shift), ("env", env)):
+        if len(set(names)) < len(names):
+            raise ValueError(f"each {what} can be named once, got {' '.join(names)}")
+    if policy is not None and not env:
+        raise ValueError("a policy needs an env or several: Gymnasium ids, or module:function")
+    if head is not None and policy is None:
+        raise ValueError("a head goes with --policy: a checkpoint has its own")
 
 
 def own_policy(function: str, head: Path | None, adapts: bool) -> tuple[OwnPolicy, Model]:

@@ -28,7 +28,7 @@ from episodes import (
     trained_policy,
 )
 from eval_report import decimals
-from own import OwnPolicy, check_env, check_policy, load_modules, modules_of, own_policy
+from own import OwnPolicy, check_env, check_names, check_policy, load_modules, modules_of, own_policy
 
 import envs
 from pad import settings
@@ -72,21 +72,21 @@ class ScreenConfig:
         if min(self.episodes, self.workers, len(self.checkpoints), len(self.shift)) < 1:
             raise ValueError("episodes, workers, checkpoints and shifts must be at least 1")
         defaults = {item.name: item.default for item in dataclasses.fields(self)}
-        if len(set(self.scenes)) < len(self.scenes):
-            raise ValueError(f"each shift or env can be named once, got {' '.join(self.scenes)}")
+        check_names(self.policy, self.head, self.env, self.shift)
         if self.env and self.shift != defaults["shift"]:
             raise ValueError("shifts are of our environments, and --env names yours")
         if self.policy is not None and self.checkpoints != defaults["checkpoints"]:
             raise ValueError("checkpoints are agents of this package, and --policy names yours")
-        if self.policy is not None and not self.env:
-            raise ValueError("a policy needs an env or several: module:function, or Gymnasium ids")
-        if self.head is not None and self.policy is None:
-            raise ValueError("a head goes with --policy: a checkpoint has its own")
 
     @property
     def scenes(self) -> tuple[str, ...]:
         """What the policies meet."""
         return self.env or self.shift
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The user's."""
+        return modules_of((self.policy or "", *self.env))
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ def main() -> None:
     candidates = read_candidates(config.candidates, config.paper, config.matched and config.policy is None)
     cells = [(policy, scene, name) for policy in config.policies for scene in config.scenes for name in candidates]
     cli.check_outputs(config.output)
-    load_modules(modules_of((config.policy or "", *config.env)))
+    load_modules(config.modules)
     with contextlib.ExitStack() as stack:  # every episode loads them, and a run may go on meanwhile
         sources: dict[str, str | OwnPolicy] = {}
         if config.policy is not None:
@@ -196,8 +196,7 @@ def make_arm(
         assert isinstance(policy, str)
         env = trained_env(policy, load_checkpoint(policy).env)
         env = dataclasses.replace(env, shift=scene, shift_data=None, shift_split="validation")
-    modules = modules_of((config.policy or "", *config.env))
-    return Arm(policy, env, adaptation, config.seed, config.episodes, matched=name == MATCHED, modules=modules)
+    return Arm(policy, env, adaptation, config.seed, config.episodes, matched=name == MATCHED, modules=config.modules)
 
 
 def format_screening(rows: list[dict[str, Any]]) -> str:

@@ -108,7 +108,7 @@ def test_an_evaluation_compares_both_arms_and_writes_what_was_asked_for(folder):
         folder,
     )
     assert result.returncode == 0, result.stderr
-    assert re.search(r"color_hard +[-.\d]+ \[[-.\d]+, [-.\d]+\] +[-.\d]+ \[", result.stdout)
+    assert re.search(r"color_hard +-?\d+\.\d+ \[-?\d+\.\d+, -?\d+\.\d+\] +-?\d+\.\d+ \[", result.stdout)
     assert "adaptation moves encoder.color_matrix, encoder.color_offset" in result.stderr
     record = json.loads((folder / "out" / "result.json").read_text())
     assert record["settings"]["adapter"]["batch_size"] == 2
