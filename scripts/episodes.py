@@ -4,7 +4,8 @@ import atexit
 import os
 import platform
 import traceback
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -86,7 +87,7 @@ def run_arms(arms: list[Arm], workers: int) -> Iterator[tuple[int, Episode]]:
     jobs = [(index, arm, tuple(part)) for index, arm in enumerate(arms) for part in _parts(arm)]
     workers = min(workers, len(jobs))
     if workers == 1:
-        done: Iterator[tuple[list[Episode], cli.UsersError | None]] = (_run(arm, part) for _, arm, part in jobs)
+        done: Generator[tuple[list[Episode], cli.UsersError | None]] = (_run(arm, part) for _, arm, part in jobs)
     else:
         pool = joblib.Parallel(n_jobs=workers, return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")
         done = pool(joblib.delayed(_run)(arm, part) for _, arm, part in jobs)
@@ -97,6 +98,9 @@ def run_arms(arms: list[Arm], workers: int) -> Iterator[tuple[int, Episode]]:
             if error is not None:
                 raise error
     finally:
+        with warnings.catch_warnings():  # joblib's, of what is cut short: that is told by what cut it short
+            warnings.filterwarnings("ignore", r"[0-9]+ tasks", UserWarning)
+            done.close()
         close_env()  # a user's may hold a robot
 
 
