@@ -2,7 +2,7 @@
 
 Imitation of a privileged teacher by dataset aggregation (Ross et al., 2011; for pixels from a
 state expert SECANT, Fan et al., 2021). The inverse-dynamics head learns from the same batches,
-through the same encoder.
+through the same encoder. What an error costs is known too: the expert's critic tells it.
 """
 
 from copy import deepcopy
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from pad.agent import Agent
 from pad.decay import cosine_decay
-from pad.losses import cloning_loss, inverse_dynamics_loss
+from pad.losses import cloning_loss, inverse_dynamics_loss, regret_loss
+from pad.networks import Critic
 from pad.precision import Precision, autocast
 from pad.strong import StrongAugmentation
 from pad.types import Batch, Metrics
@@ -62,6 +63,10 @@ class CloneConfig:
     both_ends: bool = False
     """Whether the agent also imitates what the expert would do next, in the next observation, which inverse dynamics
     has encoded anyway: twice the examples for the price of the heads."""
+    regret_weight: float = 0.0
+    """Weight of the regret beside the imitation loss: what the expert's critic expects the agent's action to cost, as a
+    share of what one at random costs (AggreVaTe, Ross and Bagnell, 2014; Sun et al., 2017). Most errors cost next to
+    nothing and a few cost much; imitation alone counts them alike."""
     inverse_dynamics_weight: float = 1.0
     """Weight of the inverse-dynamics loss beside the imitation loss."""
     state_weight: float = 1.0
@@ -79,6 +84,9 @@ class CloneConfig:
             )
         if not 0 <= self.averaging < 1:
             raise ValueError(f"averaging must be at least 0 and below 1, got {self.averaging}")
+        for name in ("regret_weight", "inverse_dynamics_weight", "state_weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         for name in ("student_share", "disguised_share", "augmented_share", "centered_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
@@ -87,10 +95,26 @@ class CloneConfig:
 
 
 class Cloning:
-    """Trains a copy of the agent; the agent itself becomes the running average of the copy's weights."""
+    """Trains a copy of the agent; the agent itself becomes the running average of the copy's weights.
 
-    def __init__(self, agent: Agent, state_size: int, config: CloneConfig, precision: Precision = "float32") -> None:
-        self._average, self._agent = agent, deepcopy(agent)
+    Args:
+        critic: the expert's, on states; it learns nothing here. Needed where there is a `regret_weight`.
+
+    Raises:
+        ValueError: when it is needed and not given.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        state_size: int,
+        config: CloneConfig,
+        precision: Precision = "float32",
+        critic: Critic | None = None,
+    ) -> None:
+        if config.regret_weight and critic is None:
+            raise ValueError(f"regret_weight {config.regret_weight} needs the expert's critic; none was given")
+        self._average, self._agent, self._critic = agent, deepcopy(agent), critic
         self._config, self._precision, self.updates = config, precision, 0
         # Each batch is normalized by its own statistics.
         self._normalize = nn.BatchNorm1d(state_size, affine=False, track_running_stats=False).to(agent.device)
@@ -119,10 +143,13 @@ class Cloning:
         if head is not None and branched is not None:
             inverse = inverse_dynamics_loss(head.infer(*branched.chunk(2)), batch.action)
         projected = agent.actor.projection(features)
-        imitation = cloning_loss(agent.actor.mean_of(projected), self._labels(batch, "expert_action"))
-        state = F.mse_loss(self._infer_state(projected), self._normalize(self._labels(batch, "state")))
+        action, states = agent.actor.mean_of(projected), self._labels(batch, "state")
+        expert_action = self._labels(batch, "expert_action")
+        imitation, regret = cloning_loss(action, expert_action), self._regret(states, action, expert_action)
+        state = F.mse_loss(self._infer_state(projected), self._normalize(states))
+        loss = imitation + config.inverse_dynamics_weight * inverse + config.state_weight * state
         self._optimizer.zero_grad()
-        (imitation + config.inverse_dynamics_weight * inverse + config.state_weight * state).backward()
+        (loss if regret is None else loss + config.regret_weight * regret).backward()
         self._optimizer.step()
         self.updates += 1
         self._accumulate()
@@ -130,7 +157,17 @@ class Cloning:
             "cloning_loss": imitation.item(),
             "inverse_dynamics_loss": inverse.item(),
             "state_loss": state.item(),
+            **({} if regret is None else {"regret": regret.item()}),
         }
+
+    def _regret(self, states: Tensor, action: Tensor, expert_action: Tensor) -> Tensor | None:
+        if not self._config.regret_weight or self._critic is None:
+            return None
+        critic = self._critic.requires_grad_(False)
+        with torch.no_grad():
+            others = expert_action, torch.rand_like(expert_action) * 2 - 1
+            expert_value, random_value = (torch.minimum(*critic(states, other)) for other in others)
+        return regret_loss(torch.minimum(*critic(states, action)), expert_value, random_value)
 
     def _labels(self, batch: Batch, name: str) -> Tensor:
         ends = [batch.extras[name]]

@@ -1,8 +1,10 @@
 """One equation per function. Pure: no network, no state.
 
-Soft actor-critic as in Haarnoja et al. (2018), inverse dynamics as in Hansen et al. (2021).
+Soft actor-critic as in Haarnoja et al. (2018), inverse dynamics as in Hansen et al. (2021), regret as in Sun et al.
+(2017).
 """
 
+import torch
 import torch.nn.functional as F
 
 from pad.types import Actions, Flags, Scalar, Scalars
@@ -46,3 +48,13 @@ def inverse_dynamics_loss(predicted: Actions, action: Actions) -> Scalar:
 def cloning_loss(action: Actions, expert_action: Actions) -> Scalar:
     """Mean squared distance from the expert's action."""
     return F.mse_loss(action, expert_action)
+
+
+def regret_loss(value: Scalars, expert_value: Scalars, random_value: Scalars) -> Scalar:
+    """What the agent's actions lose against the expert's, as a share of what random ones lose.
+
+    The expert's Q says what an action costs if the expert goes on from there (AggreVaTe, Ross and Bagnell, 2014; along
+    its gradient, Sun et al., 2017). It is below zero where the agent's actions are worth more.
+    """
+    scale = (expert_value - random_value).detach().abs().mean()
+    return (expert_value.detach() - value).mean() / scale.clamp_min(torch.finfo(scale.dtype).tiny)

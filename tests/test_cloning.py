@@ -3,8 +3,11 @@ import dataclasses
 import pytest
 import torch
 from conftest import SMALL, make_agent
+from torch import nn
 
 from pad.cloning import CloneConfig, Cloning
+from pad.expert import Expert
+from pad.networks import Critic
 
 
 def with_state(batch):
@@ -98,6 +101,52 @@ def test_without_averaging_the_agent_is_what_was_learned_last(batch):
         torch.testing.assert_close(kept, learned)
 
 
+def test_with_regret_the_agent_errs_where_it_costs_little(batch):
+    # What the expert's first action is matters ten times as much as its second.
+    class Worth(Critic):
+        def forward(self, state, action):
+            error = (action - shown.extras["expert_action"]) * torch.tensor([1.0, 0.1])
+            return (-error.square().sum(-1),) * 2
+
+    shown, share = with_state(batch), {}
+    for weight in (0.0, 10.0):
+        torch.manual_seed(0)
+        agent = make_agent(critic=False)
+        cloning = Cloning(
+            agent, 4, CloneConfig(updates=60, regret_weight=weight), critic=Worth(nn.Identity(), 4, 2, 16)
+        )
+        metrics = [cloning.update(shown) for _ in range(60)]
+        with torch.no_grad():
+            action = agent.actor.mean(agent.features(shown.obs))
+        error = (action - shown.extras["expert_action"]).square().mean(0)
+        share[weight] = (error[0] / error.sum()).item()
+    assert metrics[-1]["regret"] < metrics[0]["regret"] / 3
+    assert share[10.0] < share[0.0] / 2
+
+
+def test_regret_teaches_the_agent_and_leaves_the_experts_critic_as_it_is(batch):
+    expert, agent = Expert(4, 2, 16), make_agent(critic=False)
+    before = {name: value.clone() for name, value in expert.state_dict().items()}
+    cloning = Cloning(agent, 4, CloneConfig(regret_weight=1.0, both_ends=True), critic=expert.critic)
+    for _ in range(3):
+        cloning.update(with_state(batch))
+    assert all(parameter.grad is None for parameter in expert.parameters())
+    for name, value in expert.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_without_regret_nothing_is_drawn_and_nothing_is_told(batch):
+    cloning = Cloning(make_agent(critic=False), 4, CloneConfig(), critic=Expert(4, 2, 16).critic)
+    shown, state = with_state(batch), torch.get_rng_state()
+    assert "regret" not in cloning.update(shown)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_regret_needs_the_experts_critic():
+    with pytest.raises(ValueError, match="regret_weight 1.0 needs the expert's critic"):
+        Cloning(make_agent(critic=False), 4, CloneConfig(regret_weight=1.0))
+
+
 def test_what_helps_while_training_is_no_part_of_the_agent(batch):
     agent = make_agent(critic=False)
     names = set(agent.state_dict())
@@ -109,6 +158,7 @@ def test_what_helps_while_training_is_no_part_of_the_agent(batch):
     ("change", "message"),
     [
         ({"expert_episodes": 999}, "expert_episodes must be from 1"),
+        ({"regret_weight": -1.0}, "regret_weight must be at least 0, got -1.0"),
         ({"student_share": 2.0}, "student_share"),
         ({"episode_length": 0}, "episode_length must be at least 1, got 0"),
         ({"centered_share": 1.5}, "centered_share must be from 0 to 1, got 1.5"),

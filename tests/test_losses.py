@@ -44,6 +44,16 @@ def test_inverse_dynamics_and_cloning_average_over_batch_and_action():
     assert losses.cloning_loss(predicted, action).item() == pytest.approx(1.25 / 4)
 
 
+def test_regret_is_what_actions_lose_as_a_share_of_what_random_ones_lose():
+    expert, at_random = torch.tensor([10.0, 20.0]), torch.tensor([6.0, 12.0])
+    value = torch.tensor([9.0, 20.5], requires_grad=True)
+    loss = losses.regret_loss(value, expert, at_random)
+    assert loss.item() == pytest.approx((1 - 0.5) / 2 / 6)
+    loss.backward()
+    assert value.grad.tolist() == pytest.approx([-1 / 12, -1 / 12])
+    assert losses.regret_loss(expert, expert, expert).item() == 0  # where nothing matters, nothing is lost
+
+
 def test_a_column_against_a_row_is_refused():
     # The broadcast that passes every other test: (batch, 1) against (batch,).
     with pytest.raises(Exception, match="type"):

@@ -390,7 +390,7 @@ class ClonePhase:
         )
         layered = LAYERED in config.augmentations
         self._recorder = Recorder(make_env, training.recording == "process", layered)
-        self._cloning = Cloning(agent, state_size, config, training.precision)
+        self._cloning = Cloning(agent, state_size, config, training.precision, expert.critic)
         # The files grow only as they fill, so the bound need not be tight.
         labels = {"expert_action": agent.action_size, "state": state_size}
         labels |= {f"next_{name}": size for name, size in labels.items()}
