@@ -47,7 +47,7 @@ STATE_TINY = dataclasses.replace(SAC_TINY, critic="state", augmentations=("rando
 CLONE_TINY = TrainingConfig(
     recipe="clone",
     expert=ExpertConfig(steps=40, random_steps=20, batch_size=8, hidden=8),
-    clone=CloneConfig(episodes=5, expert_episodes=2, updates=12, batch_size=4),
+    clone=CloneConfig(episodes=5, expert_episodes=2, updates=12, batch_size=4, regret_weight=0.5),
     recording="inline",
     evaluations=2,
     evaluation_episodes=1,
