@@ -1,6 +1,7 @@
 """How long a control loop waits for its action: frozen, learning inline, and learning in the background.
 
     python scripts/latency.py --output results/latency.json
+    python scripts/latency.py --policy my_robot:make_policy --head my_head --env my_robot:make_env --rate 50
 
 A loop at a fixed rate shows recorded observations to each policy in turn, in blocks side by side. As each one arrives
 the policy observes the transition that ended with it, and acts: both are the time that a robot waits. The learning ones
@@ -8,30 +9,38 @@ have their gate open all the time and all other guards on: a policy never has mo
 the 99th percentiles within a pair of blocks. It needs an idle machine with two cores, or a GPU and --device cuda.
 """
 
+import contextlib
 import dataclasses
 import json
 import statistics
 import sys
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cli
 import numpy as np
 import torch
-from episodes import hardware
+from episodes import hardware, make_scene, read_adaptation, trained_env
+from own import check_env, check_names, own_policy
 
 import envs
 from pad import settings
+from pad.agent import Agent
 from pad.checkpoint import load_checkpoint
-from pad.deployment import ADAPTATIONS, AdaptivePolicy, FrozenPolicy, GuardConfig
+from pad.deployment import AdaptationConfig, AdaptivePolicy, FrozenPolicy
+from pad.deployment.camera import Observation
+from pad.deployment.model import Model
 from pad.memory import keep_pages
 from pad.tracking import progress_bar, say
 
 WARM_UP = 50
 """Ticks of each block that do not count."""
+RECORDED = 250
+"""Transitions that are shown again and again, at most."""
+Transition = tuple[Observation, np.ndarray, Observation]
 
 
 @dataclass(frozen=True)
@@ -39,8 +48,14 @@ class LatencyConfig:
     """Measure how long a control loop waits for its action."""
 
     checkpoint: str = "walker_walk"
+    policy: str | None = None
+    """Or a policy of yours: module:function, where the function returns a TorchPolicy. It meets what --env names."""
+    head: Path | None = None
+    """With --policy: folder of the head that scripts/fit_head.py wrote. Default: the function brings one."""
     shift: str = "video_easy"
     """In which the observations are recorded."""
+    env: str | None = None
+    """Or an environment of yours in which they are: module:function, or a Gymnasium id."""
     rate: float = 20.0
     """Decisions a second."""
     ticks: int = 1_000
@@ -49,7 +64,10 @@ class LatencyConfig:
     """Blocks of each policy."""
     policies: tuple[str, ...] = ("frozen", "background")
     """Those to compare with the first: frozen, inline, background."""
+    adaptation: str = "default"
+    """Settings of the learning ones, but for their gate: default, light, unguarded, paper, or a YAML file."""
     device: str = "cpu"
+    """For a checkpoint."""
     output: Path | None = None
     """JSON file for the figures of every block."""
 
@@ -58,6 +76,11 @@ class LatencyConfig:
             raise ValueError(f"policies must be of frozen, inline, background; got {', '.join(sorted(unknown))}")
         if min(self.rate, self.ticks, self.pairs, len(self.policies)) <= 0:
             raise ValueError("rate, ticks, pairs and policies must be positive")
+        check_names(self.policy, self.head, () if self.env is None else (self.env,), (self.shift,))
+        if self.policy is not None and (self.checkpoint != LatencyConfig.checkpoint or self.device != "cpu"):
+            raise ValueError("checkpoint and device are for an agent of this package, and --policy names yours")
+        if self.env is not None and self.shift != LatencyConfig.shift:
+            raise ValueError("a shift is of our environments, and --env names yours")
 
 
 @dataclass(frozen=True)
@@ -80,10 +103,12 @@ class Block:
 
 def main() -> None:
     config = cli.parse(LatencyConfig, sys.argv[1:])
-    cli.check_device(config.device)
+    cli.check_outputs(config.output)
     torch.set_num_threads(1)
     keep_pages()
-    transitions = record(config)
+    adaptation = learning_always(read_adaptation(config.adaptation))
+    subject, scene = find(config)
+    transitions = record(subject, scene)
     blocks: list[list[Block]] = []
     total = config.pairs * len(config.policies)
     with progress_bar("measuring", total, 0, "blocks") as bar:
@@ -93,48 +118,76 @@ def main() -> None:
             met = {}
             for name in order:
                 bar.set_postfix_str(name)
-                met[name] = run_block(name, config, transitions)
+                met[name] = run_block(name, make_policy(name, subject, adaptation), config, transitions)
                 bar.update(1)
             blocks.append([met[name] for name in config.policies])
     print(format_blocks(config, blocks))
     if config.output:
         record_ = {
-            "command": cli.typed(), "hardware": hardware(config.device),
-            "settings": settings.to_dict(dataclasses.replace(config, output=None)),
+            "command": cli.typed(), "hardware": hardware(str(subject.device)),
+            "settings": described(config),
             "ratios": ratios(blocks), "blocks": [[dataclasses.asdict(block) for block in pair] for pair in blocks],
         }  # fmt: skip
         cli.write_text(config.output, json.dumps(record_, indent=1) + "\n")
         say(f"wrote {config.output}")
 
 
-def record(config: LatencyConfig) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Transitions of one episode."""
-    checkpoint = load_checkpoint(config.checkpoint)
-    env_config = settings.from_dict(envs.EnvConfig, checkpoint.env, "env")
-    env, policy = envs.make(dataclasses.replace(env_config, shift=config.shift)), FrozenPolicy(checkpoint.agent)
-    obs, _ = env.reset(seed=0)
-    met, over = [], False
-    while not over:
-        action = policy.act(obs)
-        next_obs, _, terminated, truncated, _ = env.step(action)
-        met.append((obs, action, next_obs))
-        obs, over = next_obs, terminated or truncated
-    env.close()
+def described(config: LatencyConfig) -> dict[str, object]:
+    """The settings for JSON, and null for what was not used."""
+    unused = (("checkpoint",) if config.policy else ()) + (("shift",) if config.env else ())
+    head = None if config.head is None else str(config.head)
+    return {
+        **settings.to_dict(dataclasses.replace(config, output=None, head=None)),
+        "head": head,
+        **dict.fromkeys(unused),
+    }
+
+
+def find(config: LatencyConfig) -> tuple[Agent | Model, envs.EnvConfig | str]:
+    """The policy, and what it meets."""
+    if config.policy is not None:
+        assert config.env is not None
+        return own_policy(config.policy, config.head, set(config.policies) != {"frozen"})[1], config.env
+    checkpoint = load_checkpoint(config.checkpoint, cli.check_device(config.device))
+    if config.env is not None:
+        return checkpoint.agent, config.env
+    trained = trained_env(config.checkpoint, checkpoint.env)
+    return checkpoint.agent, dataclasses.replace(trained, shift=config.shift)
+
+
+def record(subject: Agent | Model, scene: envs.EnvConfig | str) -> list[Transition]:
+    """The beginning of one episode, or all of it."""
+    policy, met, over = FrozenPolicy(subject), list[Transition](), False
+    with contextlib.closing(make_scene(scene)) as env:
+        if isinstance(scene, str):
+            check_env(scene, env, subject, film=False)
+        obs = deepcopy(env.reset(seed=0)[0])  # it may be one array that is filled again and again
+        while not over and len(met) < RECORDED:
+            action = policy.act(obs)
+            next_obs, _, terminated, truncated, _ = deepcopy(env.step(action))
+            met.append((obs, action, next_obs))
+            obs, over = next_obs, terminated or truncated
     return met
 
 
-def make_policy(name: str, checkpoint: str, device: str) -> Any:
-    agent = load_checkpoint(checkpoint, device).agent
+def learning_always(adaptation: AdaptationConfig) -> AdaptationConfig:
+    """The settings with the gate open all the time, in one life."""
+    guards = dataclasses.replace(adaptation.guards, gate=None, gate_features=None, home=False)
+    return dataclasses.replace(adaptation, guards=guards, reset="never")
+
+
+def make_policy(name: str, subject: Agent | Model, adaptation: AdaptationConfig) -> FrozenPolicy | AdaptivePolicy:
+    """A fresh one; it learns on a copy."""
     if name == "frozen":
-        return FrozenPolicy(agent)
-    guards = GuardConfig(gate=None, gate_features=None)
-    config = dataclasses.replace(ADAPTATIONS["default"], guards=guards, every=1, reset="never")
-    return AdaptivePolicy(agent, config, adaptation="inline" if name == "inline" else "background")
+        return FrozenPolicy(subject)
+    return AdaptivePolicy(subject, adaptation, adaptation="inline" if name == "inline" else "background")
 
 
-def run_block(name: str, config: LatencyConfig, transitions: Sequence[tuple[np.ndarray, ...]]) -> Block:
+def run_block(
+    name: str, policy: FrozenPolicy | AdaptivePolicy, config: LatencyConfig, transitions: Sequence[Transition]
+) -> Block:
     """A loop at the wanted rate."""
-    policy, waited, late, updates = make_policy(name, config.checkpoint, config.device), [], 0, 0.0
+    waited, late, updates = [], 0, 0.0
     started = due = time.perf_counter()
     for tick in range(WARM_UP + config.ticks):
         index = tick % len(transitions)

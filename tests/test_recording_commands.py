@@ -389,9 +389,27 @@ def test_the_module_of_the_policy_may_register_the_environment(folder, env):
         gym.registry.pop("Mine-v0", None)
 
 
+def test_how_long_a_robot_waits_is_measured_for_a_policy_of_ones_own(folder):
+    fitted = call("fit_head.py --policy my_robot:make_policy --episodes seen --output waited --updates 5", folder)
+    assert fitted.returncode == 0, fitted.stderr
+    command = "latency.py --policy my_robot:make_policy --head waited --env my_robot:make_in_place"
+    result = call(f"{command} --pairs 1 --ticks 20 --rate 500 --policies frozen inline --output wait.json", folder)
+    assert result.returncode == 0, result.stderr
+    record = json.loads((folder / "wait.json").read_text())
+    assert record["settings"]["policy"] == "my_robot:make_policy"
+    assert record["settings"]["checkpoint"] is record["settings"]["shift"] is None
+    frozen, inline = record["blocks"][0]
+    assert frozen["updates_per_second"] == 0 < inline["updates_per_second"]
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
+        ("latency.py --policy my_robot:make_policy", "a policy needs an env"),
+        ("latency.py --policy my_robot:make_policy --env my_robot:make_env", "name by --head what"),
+        ("latency.py --policy my_robot:make_policy --env my_robot:make_env --device cuda", "--policy names yours"),
+        ("latency.py --checkpoint headless --env my_robot:make_env --shift none", "--env names yours"),
+        ("latency.py --checkpoint headless --adaptation best", "unknown adaptation 'best'; known: default"),
         ("record.py --output x", "name either a checkpoint or a policy"),
         ("record.py --output x --policy my_robot:make_policy", "a policy needs an env"),
         ("record.py --output x --policy my_robot --env my_robot:make_env", "name a function as module:function"),
