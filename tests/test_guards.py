@@ -506,6 +506,42 @@ def test_what_has_become_worse_than_the_trained_weights_is_given_up(agent):
     assert policy.report()["drift"] == 0
 
 
+@pytest.mark.parametrize(("farther", "strayed"), [(2.0, 1), (1.2, 0)])
+def test_what_leads_features_away_from_those_of_training_is_given_up(calibrated, farther, strayed):
+    policy = AdaptivePolicy(calibrated, guarded(stray=1.5))
+    learner = policy._learner
+    first, *others = transitions(40)
+    policy.observe(*first)
+    assert learner.weights is not learner.trained
+    learner._distance = lambda _, weights: 1.0 if weights is learner.trained else farther
+    learner._learn = lambda: {"updates": 0}
+    for transition in others:
+        policy.observe(*transition)
+    assert policy.counts.get("failed_stray", 0) == strayed
+    assert (policy.report()["drift"] == 0) == bool(strayed)
+
+
+def test_how_far_features_are_depends_on_the_weights_alone(calibrated):
+    policy = AdaptivePolicy(calibrated, guarded(stray=1e6))
+    learner = policy._learner
+    for transition in transitions(8):
+        policy.observe(*transition)
+    seen = learner.model.see(next(iter(transitions(1)))[0])
+    usual, model = learner._usual, learner.model
+    expected = {}
+    for weights in (learner.trained, learner.weights):
+        with learner._holding(weights), torch.no_grad():
+            expected[weights] = usual.distance(model.channels(model.encode(seen)))
+    for weights, distance in expected.items():
+        assert learner._distance(seen, weights) == pytest.approx(distance)
+    assert len(set(expected.values())) == 2
+
+
+def test_features_can_stray_only_from_those_that_were_calibrated(agent):
+    with pytest.raises(ValueError, match=r"no features of training for the guard stray: scripts/calibrate.py"):
+        AdaptivePolicy(agent, guarded(stray=1.5))
+
+
 def test_an_invalid_frame_is_acted_on_as_the_last_valid_one(agent):
     policy = AdaptivePolicy(agent, guarded(frames=True))
     expected = policy.act(scene())

@@ -18,7 +18,7 @@ from pad.deployment.gradient_step import GradientStep
 from pad.deployment.guards import DriftGuard, FailureGuard, Trial
 from pad.deployment.model import Model, Seen, Transition
 from pad.deployment.state import PARTS
-from pad.gate import Gate, RunningAverage
+from pad.gate import FeatureRange, Gate, RunningAverage
 from pad.types import Metrics
 
 P = ParamSpec("P")
@@ -94,7 +94,7 @@ class Learner:
         self.model, self.config, self._seed, self._allowed = model, config, seed, allowed
         guards = config.guards
         model.check(config)
-        self._gate = make_gate(model, config)
+        self._gate, self._usual = make_gate(model, config), usual_features(model, config)
         model.network.requires_grad_(False)
         self.moving = model.moving(config)
         self._parameters = list(self.moving.values())
@@ -145,6 +145,7 @@ class Learner:
         self._step.reset()
         self._averaged: Weights | None = None
         self._used_loss, self._trained_loss = RunningAverage(), RunningAverage()
+        self._used_distance, self._trained_distance = RunningAverage(), RunningAverage()
 
     def _move_shadow(self, weights: Weights) -> None:
         torch._foreach_copy_(self.shadow, weights)  # in place: a recorded step goes on with these tensors
@@ -196,7 +197,8 @@ class Learner:
             return {"updates": 0}
 
     def _learn_guarded(self, transition: Transition) -> Metrics:
-        if self._gate is None and self._trial is None and self.config.guards.explosion is None:
+        guards = self.config.guards
+        if self._gate is None and self._trial is None and guards.explosion is None and guards.stray is None:
             return self._learn()
         gate, after = self._gate, self.features.of(transition.next_obs, self.weights)
         if gate is not None and not gate.needs_loss and not self._is_open(None, transition):
@@ -212,8 +214,8 @@ class Learner:
         if gate is not None and gate.needs_loss and not self._is_open(self._judged_loss(loss, transition), transition):
             self._shut()
             return measured
-        if self._is_worse_than_trained(transition, loss):
-            self._fail("explosion")
+        if (fault := self._fault_of_used(transition, loss)) is not None:
+            self._fail(fault)
             return measured
         self._try(transition, loss)
         return {**measured, **self._learn(), "self_supervised_loss": loss}
@@ -221,11 +223,12 @@ class Learner:
     def _needs_loss(self) -> bool:
         """Whether any guard asks for the newest transition's loss under the weights in use."""
         gated = self._gate is not None and self._gate.needs_loss
-        return gated or self._tried is not None or self._explosion_due()
+        return gated or self._tried is not None or self._comparison_due()
 
-    def _explosion_due(self) -> bool:
-        moved = self.config.guards.explosion is not None and self.weights is not self.trained
-        return moved and self._decisions % CHECK_EVERY == 0
+    def _comparison_due(self) -> bool:
+        """Whether to compare the weights in use with the trained ones."""
+        compared = self.config.guards.explosion is not None or self.config.guards.stray is not None
+        return compared and self.weights is not self.trained and self._decisions % CHECK_EVERY == 0
 
     def _is_open(self, loss: float | None, transition: Transition) -> bool:
         assert self._gate is not None
@@ -262,12 +265,26 @@ class Learner:
     def _action(self, seen: Seen, weights: Weights) -> np.ndarray:
         return self.model.compared(self.features.action(seen, weights))
 
-    def _is_worse_than_trained(self, transition: Transition, loss: float) -> bool:
-        factor = self.config.guards.explosion
-        if factor is None or not self._explosion_due():
-            return False
-        trained_loss = self._loss_under(self.trained, transition)
-        return self._used_loss.add(loss) > factor * self._trained_loss.add(trained_loss)
+    def _fault_of_used(self, transition: Transition, loss: float) -> str | None:
+        """What the weights in use do worse than the trained ones, by how much the guards allow."""
+        if not self._comparison_due():
+            return None
+        explosion, stray = self.config.guards.explosion, self.config.guards.stray
+        if explosion is not None:
+            trained_loss = self._trained_loss.add(self._loss_under(self.trained, transition))
+            if self._used_loss.add(loss) > explosion * trained_loss:
+                return "explosion"
+        if stray is not None:
+            trained_distance = self._trained_distance.add(self._distance(transition.next_obs, self.trained))
+            if self._used_distance.add(self._distance(transition.next_obs, self.weights)) > stray * trained_distance:
+                return "stray"
+        return None
+
+    def _distance(self, seen: Seen, weights: Weights) -> float:
+        """Of the features under these weights from those of training."""
+        assert self._usual is not None
+        with self._holding(weights):
+            return self._usual.distance(self.model.channels(self.features.of(seen, weights)))
 
     def _try(self, transition: Transition, loss: float) -> None:
         tried = self._tried
@@ -340,7 +357,7 @@ class Learner:
     def _fail(self, reason: str) -> None:
         """Drop what was learned: back to the weights in use, or if these are at fault to the trained ones."""
         self.counts[f"failed_{reason}"] += 1
-        self._return_to(self.trained if reason == "explosion" or not self._usable() else self.weights)
+        self._return_to(self.trained if reason in ("explosion", "stray") or not self._usable() else self.weights)
         if self._failures.failed():
             self.given_up = True
             self._return_to(self.trained)
@@ -429,3 +446,19 @@ def make_gate(model: Model, config: AdaptationConfig) -> Gate | None:
             "for a policy of yours; with gate None and gate_features None there is no gate"
         )
     return Gate(model.calibration, guards.gate, guards.gate_features)
+
+
+def usual_features(model: Model, config: AdaptationConfig) -> FeatureRange | None:
+    """The features of training, where a guard asks for them beside the gate.
+
+    Raises:
+        ValueError: when the policy was not calibrated for it.
+    """
+    if config.guards.stray is None:
+        return None
+    if model.calibration is None or model.calibration.features is None:
+        raise ValueError(
+            "no features of training for the guard stray: scripts/calibrate.py CHECKPOINT measures them, fit_head or "
+            "load_head brings them for a policy of yours; with stray None there is no such guard"
+        )
+    return model.calibration.features
