@@ -18,6 +18,7 @@ from pad.decay import cosine_decay
 from pad.losses import cloning_loss, inverse_dynamics_loss, regret_loss
 from pad.networks import Critic
 from pad.precision import Precision, autocast
+from pad.settings import check_choices
 from pad.strong import StrongAugmentation
 from pad.types import Batch, Metrics
 
@@ -76,6 +77,10 @@ class CloneConfig:
     def __post_init__(self) -> None:
         if self.updates < 1 or self.batch_size < 2:
             raise ValueError(f"updates must be at least 1 and batch_size 2, got {self.updates} and {self.batch_size}")
+        check_choices(self)
+        for name in ("learning_rate", "final_learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} of the clone must be positive, got {getattr(self, name)}")
         if self.episode_length is not None and self.episode_length < 1:
             raise ValueError(f"episode_length must be at least 1, got {self.episode_length}")
         if not 1 <= self.expert_episodes <= self.episodes:
@@ -84,7 +89,7 @@ class CloneConfig:
             )
         if not 0 <= self.averaging < 1:
             raise ValueError(f"averaging must be at least 0 and below 1, got {self.averaging}")
-        for name in ("regret_weight", "inverse_dynamics_weight", "state_weight"):
+        for name in ("action_noise", "regret_weight", "inverse_dynamics_weight", "state_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         for name in ("student_share", "disguised_share", "augmented_share", "centered_share"):

@@ -42,7 +42,7 @@ class Disguise:
         frame = torch.from_numpy(newest if self._kind == LAYERED else newest[: self._colors])[None, None]
         if self._look is None:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self._seed)
+                torch.default_generator.manual_seed(self._seed)  # not those of devices, which nobody gives back
                 self._look = draw_look(self._kind, frame, LENGTH, self._pictures)
             self._frames = deque(maxlen=(len(obs) - self._layered) // self._colors)
         moment = self._moment % (2 * LENGTH - 2)

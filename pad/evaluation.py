@@ -4,6 +4,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import gymnasium as gym
@@ -53,6 +54,7 @@ def run_episode(env: gym.Env, policy: Policy, seed: int, record: bool = False) -
     while not over:
         if record:
             episode.frames.append(np.asarray(env.render()))
+        obs = deepcopy(obs)  # it may be one array that is filled again and again
         action = policy.act(obs)
         next_obs, reward, terminated, truncated, _ = env.step(action)
         metrics = policy.observe(obs, action, next_obs)

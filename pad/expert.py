@@ -42,6 +42,11 @@ class ExpertConfig:
         for name in ("steps", "batch_size", "hidden", "episode_length"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} of the expert must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.random_steps < self.steps:
+            raise ValueError(
+                f"random_steps of the expert must be at least 0 and fewer than its steps ({self.steps}), or it learns "
+                f"nothing; got {self.random_steps}"
+            )
         if self.final_learning_rate is not None and not self.final_learning_rate > 0:
             raise ValueError(f"final_learning_rate of the expert must be positive, got {self.final_learning_rate}")
         if not 0 <= self.redrawn_goals <= 1:

@@ -145,7 +145,8 @@ class ReplayBuffer:
             # The newest slot's successor is the oldest, told apart by the step, or none yet: then itself.
             successor = np.minimum((slots + 1) % self.capacity, self._filled - 1)
             valid = (
-                (episode[oldest] == episode[slots])
+                (episode[slots] >= 0)  # else overwritten
+                & (episode[oldest] == episode[slots])
                 & (step[oldest] == step[slots] - age)
                 & (episode[successor] == episode[slots])
                 & (step[successor] == step[slots] + 1)

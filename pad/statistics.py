@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from pad.evaluation import Catastrophes, Comparison, Interval, compare_returns
+from pad.evaluation import Catastrophes, Comparison, Interval, compare_returns, mean_interval
 
 Strata = Sequence[np.ndarray]
 """Scores of each task or cell; strata may have different sizes."""
@@ -170,16 +170,18 @@ def _mean_over_strata(strata: Strata) -> np.ndarray:
 
 
 def mean_over_groups(groups: Sequence[Strata], fixed: bool, resamples: int = 2_000, seed: int = 0) -> Interval:
-    """Mean over groups of the mean over their strata, such as the agents of tasks, with its 95 % bootstrap interval.
+    """Mean over groups of the mean over their strata, such as the agents of tasks, with its 95 % interval.
 
     Args:
-        fixed: whether the mean is of these groups and no others: then scores alone are resampled, else groups first
-            and scores within them (the two-stage bootstrap, Davison and Hinkley, 1997, section 3.8).
+        fixed: whether the mean is of these groups and no others: then their scores are resampled (bootstrap). Else it
+            is the interval of `mean_interval` over the groups' means, whose spread holds that of their scores: with few
+            groups Student's t, since resampling so few is too narrow. One group says nothing of others.
     """
+    if not fixed:
+        means = [float(_mean_over_strata(strata)) for strata in groups]
+        return mean_interval(means) if len(means) > 1 else Interval(means[0], -np.inf, np.inf)
     rng = np.random.default_rng(seed)
     drawn = np.stack([_mean_over_strata([_resample(s, resamples, rng) for s in strata]) for strata in groups])
-    if not fixed:  # a group that is drawn twice is not drawn with the same scores
-        drawn = drawn[rng.integers(len(groups), size=drawn.shape), rng.integers(resamples, size=drawn.shape)]
     low, high = np.quantile(drawn.mean(0), [0.025, 0.975])
     mean = np.mean([_mean_over_strata(strata) for strata in groups])
     return Interval(float(mean), float(low), float(high))

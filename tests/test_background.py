@@ -320,6 +320,15 @@ def test_only_so_much_unspent_time_is_kept():
     assert allowed(budget, clock, 0.05, 100, takes=1.0) == 1
 
 
+def test_a_pause_of_a_minute_is_not_paid_for_by_minutes_without_learning():
+    clock = Clock()
+    budget = Budget(milliseconds=10.0, clock=clock)
+    with budget.spending():
+        assert budget.allows()
+        clock.now += 60
+    assert allowed(budget, clock, 0.05, 400, takes=0.001) > 150
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
 @pytest.mark.parametrize("name", ["milliseconds", "updates_per_second"])
 def test_a_budget_is_positive(name, value):

@@ -158,6 +158,9 @@ def test_what_helps_while_training_is_no_part_of_the_agent(batch):
     ("change", "message"),
     [
         ({"expert_episodes": 999}, "expert_episodes must be from 1"),
+        ({"learning_rate": 0.0}, "learning_rate of the clone must be positive, got 0.0"),
+        ({"final_learning_rate": -1.0}, "final_learning_rate of the clone must be positive, got -1.0"),
+        ({"action_noise": -0.5}, "action_noise must be at least 0, got -0.5"),
         ({"regret_weight": -1.0}, "regret_weight must be at least 0, got -1.0"),
         ({"student_share": 2.0}, "student_share"),
         ({"episode_length": 0}, "episode_length must be at least 1, got 0"),

@@ -27,6 +27,30 @@ def test_an_adapted_episode_does_not_depend_on_those_before_it(agent):
     assert again.self_supervised_loss == alone.self_supervised_loss
 
 
+def test_an_environment_that_fills_one_array_again_and_again_is_seen_as_it_was(agent):
+    class InPlace(gym.ObservationWrapper):
+        def observation(self, obs):
+            self.array = getattr(self, "array", np.empty_like(obs))
+            self.array[:] = obs
+            return self.array
+
+    config = AdaptationConfig(batch_size=4, guards=NO_GUARDS)
+    plain, filled = (
+        run_episode(env, AdaptivePolicy(agent, config), 3)
+        for env in (make_gradient_env(), InPlace(make_gradient_env()))
+    )
+    assert filled.self_supervised_loss == plain.self_supervised_loss
+    assert filled.rewards == plain.rewards
+
+
+def test_what_is_measured_for_a_film_never_fails_where_the_policy_itself_does_not(agent):
+    policy, obs = MeasuredPolicy(FrozenPolicy(agent)), make_gradient_env().reset(seed=0)[0]
+    within, beyond = np.zeros(2, np.float32), np.array([5, 0], np.float32)
+    assert "self_supervised_loss" in policy.observe(obs, within, obs)
+    assert "self_supervised_loss" not in policy.observe(obs, beyond, obs)
+    assert "self_supervised_loss" not in policy.observe(obs, within, None)
+
+
 def test_no_policy_ever_receives_the_reward_or_the_state(agent):
     seen = []
 

@@ -583,6 +583,26 @@ def test_a_lost_frame_is_counted_once_and_a_black_one_each_time_it_arrives(agent
     assert policy.counts == {"frames_type": 1, "frames_constant": 2}
 
 
+@pytest.mark.parametrize("acts_first", [True, False])
+@pytest.mark.parametrize("kind", ["noise", "black", "lost"])
+def test_a_bad_frame_is_one_arrival_whether_the_loop_acts_or_observes_first(agent, acts_first, kind):
+    policy = AdaptivePolicy(agent, guarded(frames=True))
+    noise = np.random.default_rng(0).integers(256, size=(9, 24, 24)).astype(np.uint8)
+    bad = {"noise": noise, "black": np.zeros((9, 24, 24), np.uint8), "lost": None}[kind]
+    reason = {"noise": "frames_sudden", "black": "frames_constant", "lost": "frames_type"}[kind]
+    obs, updates = scene(), []
+    action = policy.act(obs)
+    for step in range(1, 12):
+        next_obs = bad if step == 8 else scene(step % 20)
+        next_action = policy.act(next_obs) if acts_first else None
+        updates.append(policy.observe(obs, action, next_obs)["updates"])
+        obs, action = next_obs, policy.act(next_obs) if next_action is None else next_action
+        if step == 8:
+            assert policy.report()["blind_decisions"] == 1
+    assert policy.counts == {reason: 1}
+    assert updates == [1] * 7 + [0, 0] + [1] * 2  # nothing is learned on the way there and back
+
+
 @pytest.mark.parametrize("observes", [True, False])
 def test_a_picture_that_has_changed_and_stands_still_is_taken_for_what_it_is(agent, observes):
     policy, frozen = AdaptivePolicy(agent, guarded(frames=True)), FrozenPolicy(agent)

@@ -83,11 +83,12 @@ def test_a_buffer_that_goes_back_draws_as_if_it_had_never_gone_on(tmp_path):
     check(resumed, expected | fill(resumed, [4], first=200))
 
 
-def test_a_full_ring_that_goes_back_draws_nothing_that_never_happened(tmp_path):
+@pytest.mark.parametrize("lost", [[4], [4, 4], [2, 2, 2, 2]])
+def test_a_full_ring_that_goes_back_draws_nothing_that_never_happened(tmp_path, lost):
     buffer = ReplayBuffer(20, (3, 2, 2), 2, STACK, folder=tmp_path)
     happened = fill(buffer, [5, 5, 5, 5])
     state = buffer.state_dict()
-    fill(buffer, [4], first=100)
+    fill(buffer, lost, first=100)
     buffer.flush()
     resumed = ReplayBuffer(20, (3, 2, 2), 2, STACK, folder=tmp_path)
     resumed.load_state_dict(state)

@@ -163,14 +163,20 @@ def test_groups_that_differ_widen_the_interval_only_where_others_are_asked_for()
     assert drawn == statistics.mean_over_groups(groups, fixed=False)
 
 
-def test_the_mean_over_groups_covers_what_it_claims():
+@pytest.mark.parametrize("count", [6, 12])
+def test_the_mean_over_groups_covers_what_it_claims_however_few_they_are(count):
     rng = np.random.default_rng(2)
     covered = 0
-    for _ in range(100):
-        groups = [[rng.normal(5 + offset, 1, 20)] for offset in rng.normal(0, 3, 12)]
-        interval = statistics.mean_over_groups(groups, fixed=False, resamples=500)
+    for _ in range(200):
+        groups = [[rng.normal(5 + offset, 1, 20)] for offset in rng.normal(0, 3, count)]
+        interval = statistics.mean_over_groups(groups, fixed=False)
         covered += interval.low <= 5 <= interval.high
-    assert 84 <= covered <= 99
+    assert 181 <= covered <= 199
+
+
+def test_one_group_says_nothing_of_others():
+    interval = statistics.mean_over_groups([[np.array([1.0, 3.0])]], fixed=False)
+    assert (interval.mean, interval.low, interval.high) == (2, -np.inf, np.inf)
 
 
 def test_a_thousand_episodes_are_compared_in_little_memory():

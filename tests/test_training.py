@@ -272,6 +272,28 @@ def test_what_is_of_one_recipe_is_refused_with_the_other(change):
         dataclasses.replace(CLONE_TINY, **change)
 
 
+@pytest.mark.parametrize(
+    ("config", "change"),
+    [
+        (CLONE_TINY, {"steps": 100}),
+        (CLONE_TINY, {"sac": SACConfig(discount=0.9)}),
+        (SAC_TINY, {"clone": CloneConfig(updates=5)}),
+        (SAC_TINY, {"expert": ExpertConfig(steps=2_000)}),
+    ],
+)
+def test_settings_that_a_recipe_never_reads_are_refused(config, change):
+    (name,) = change
+    with pytest.raises(ValueError, match=f"{name} is not of recipe {config.recipe}, which reads "):
+        dataclasses.replace(config, **change)
+
+
+def test_who_only_acts_at_random_learns_nothing_and_is_refused():
+    with pytest.raises(ValueError, match=r"fewer than steps \(500\), or nothing is learned; got 1000"):
+        TrainingConfig(steps=500, random_steps=1000)
+    with pytest.raises(ValueError, match=r"fewer than its steps \(200\), or it learns nothing; got 1000"):
+        ExpertConfig(steps=200)
+
+
 def test_pictures_without_an_overlay_are_refused(tmp_path):
     with pytest.raises(ValueError, match="overlay_pictures goes with random_overlay and random_background; .* none"):
         dataclasses.replace(CLONE_TINY, overlay_pictures=tmp_path)

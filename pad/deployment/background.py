@@ -69,16 +69,21 @@ class Background:
         shared.wake.set()
         return measured
 
-    def call(self, function: Callable[[], T]) -> T:
-        """Call something that changes the learner, between two of its steps; what waits is forgotten."""
+    def call(self, function: Callable[[], T], forget: bool = True) -> T:
+        """Call something that changes the learner, between two of its steps.
+
+        Args:
+            forget: what waits and what was measured; else that is learned and told later.
+        """
         shared = self._shared
         with self._paused():
             result = function()
             if shared.newest is not shared.learner.weights:
                 shared.newest, shared.newest_since = shared.learner.weights, time.perf_counter()
-            with shared.lock:
-                shared.waiting.clear()
-                shared.measured = {"updates": 0}
+            if forget:
+                with shared.lock:
+                    shared.waiting.clear()
+                    shared.measured = {"updates": 0}
         return result
 
     def read(self, function: Callable[[], T]) -> T:

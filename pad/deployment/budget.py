@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 SAVED = 20
 """Transitions whose unspent time is kept for a step that takes longer."""
+OWED = 200
+"""Transitions that pay for one that took longer, at most: the system may have kept it waiting for minutes."""
 
 
 class Budget:
@@ -54,4 +56,5 @@ class Budget:
         finally:
             if self._milliseconds is not None:
                 self._unspent += self._milliseconds - 1e3 * (self._clock() - started)
-                self._unspent = min(self._unspent, SAVED * self._milliseconds)
+                # Nor is one that the system kept waiting paid for by all that come after it.
+                self._unspent = max(min(self._unspent, SAVED * self._milliseconds), -OWED * self._milliseconds)

@@ -167,6 +167,8 @@ class AdaptivePolicy:
         self._last_valid: Seen | None = None
         self._blind = self._stuck = self._decisions = 0
         self._acted = False  # since the last transition
+        self._judged: Any = None  # the observation that was judged last
+        self._acted_on: Any = None  # the one that was judged for the last action, until its transition is observed
         self._rest: dict[str, Any] = {}  # the last good entries that are no pixels
         self._known: deque[tuple[Any, Seen | None]] = deque(maxlen=KNOWN)
         if self._frames is not None:
@@ -175,7 +177,7 @@ class AdaptivePolicy:
     def reset(self) -> None:
         """A new episode begins; the trained weights come back if the settings say so."""
         if self._background is not None:
-            self._background.call(self._learner.reset)
+            self._background.call(self._learner.reset, forget=self.config.reset == "episode")
         else:
             self._learner.reset()
         self._take_over()
@@ -265,8 +267,9 @@ class AdaptivePolicy:
         """
         self._take_over()
         # Before a second action without a transition between, nobody has said that it is the same arrival still.
+        self._judged = None
         seen = self._admit(obs, arrives=self._acted)
-        self._acted = True
+        self._acted, self._acted_on = True, self._judged
         self._blind = 0 if seen is not None else self._blind + 1
         if seen is not None:
             self._last_valid = self._last_ever = seen  # though it may have been shown before
@@ -329,8 +332,8 @@ class AdaptivePolicy:
             RuntimeError: when learning in the background failed before it ever worked.
         """
         taken = self._taken(action)
-        seen, next_seen = self._admit(obs, is_earlier=True), self._admit(next_obs, arrives=True)
-        self._acted = False
+        seen, next_seen = self._admit(obs, is_earlier=True), self._admit(next_obs, arrives=True, judged=self._acted_on)
+        self._acted, self._acted_on = False, None
         self._decisions += 1
         metrics: Metrics = {"updates": 0}
         if seen is not None and next_seen is not None and taken is not None:
@@ -385,17 +388,20 @@ class AdaptivePolicy:
                 parameter.data = weight
             self._weights = newest
 
-    def _admit(self, obs: Observation, arrives: bool = False, is_earlier: bool = False) -> Seen | None:
+    def _admit(
+        self, obs: Observation, arrives: bool = False, is_earlier: bool = False, judged: Any = None
+    ) -> Seen | None:
         """An observation as tensors; None when no working camera sends it.
 
         The same one again is not judged again, but for one that was not valid and now arrives once more: the scene may
-        have become what it looks like. An earlier one that is not remembered is judged by itself, and is never the last
-        valid one: others have come since.
+        have become what it looks like. Who acts before observing shows each arrival twice: the one that was `judged`
+        for the action has not arrived once more. An earlier one that is not remembered is judged by itself, and is
+        never the last valid one: others have come since.
         """
         print_ = _fingerprint(obs)
         for known, seen in reversed(self._known):
             if known == print_:
-                if arrives and seen is None:
+                if arrives and seen is None and print_ != judged:
                     break
                 return seen
         if self._frames is None or self._first:
@@ -404,7 +410,7 @@ class AdaptivePolicy:
                 if self._first:
                     camera.check_range(pixels)
         self._first = False
-        by_itself = is_earlier and self._last_valid is not None
+        self._judged, by_itself = print_, is_earlier and self._last_valid is not None
         fault = None if self._frames is None else self._frames.fault(obs, remember=not by_itself)
         if fault is not None:
             self._counts[f"frames_{fault}"] += 1
@@ -472,15 +478,18 @@ class MeasuredPolicy:
     def reset(self) -> None:
         self._policy.reset()
 
-    def act(self, obs: np.ndarray) -> np.ndarray:
+    def act(self, obs: Observation) -> Any:
         return self._policy.act(obs)
 
-    def observe(self, obs: np.ndarray, action: np.ndarray, next_obs: np.ndarray) -> Metrics:
+    def observe(self, obs: Observation, action: Any, next_obs: Observation) -> Metrics:
         """The policy's own metrics, with `self_supervised_loss` measured in the same way for all."""
         if self.model is None:
             return self._policy.observe(obs, action, next_obs)
-        loss = self.model.measure(self.model.transition(obs, action, next_obs))
-        return {**self._policy.observe(obs, action, next_obs), "self_supervised_loss": loss}
+        measured: Metrics = {}
+        with suppress(TypeError, ValueError):  # of a frame that is lost or an action out of range there is no loss
+            measured = {"self_supervised_loss": self.model.measure(self.model.transition(obs, action, next_obs))}
+        metrics = self._policy.observe(obs, action, next_obs)
+        return {**metrics, **measured}
 
 
 def _settings(config: AdaptationConfig | str | None) -> AdaptationConfig:

@@ -1,8 +1,9 @@
 """Settings of a training run, beside those of agent and environment."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pad.augmentations import WeakAugmentation
 from pad.cloning import CloneConfig
@@ -69,7 +70,34 @@ class TrainingConfig:
             )
         if self.recipe == "clone" and (self.augmentations or self.critic == "state"):
             raise ValueError("augmentations and critic are of recipe sac; those of a clone are clone.augmentations")
+        self._check_recipe()
+        if self.recipe == "sac" and not 0 <= self.random_steps < self.steps:
+            raise ValueError(
+                f"random_steps must be at least 0 and fewer than steps ({self.steps}), or nothing is learned; got "
+                f"{self.random_steps}"
+            )
         if LAYERED in self.augmentations:
             raise ValueError(f"{LAYERED} goes with recipe clone alone, whose recordings tell what is background")
         if self.replay_capacity is not None and self.replay_capacity < 10_000:
             raise ValueError(f"replay_capacity must be at least 10000 frames, got {self.replay_capacity}")
+
+    def _check_recipe(self) -> None:
+        """What would be set and never read is a mistake."""
+        read = {name for names in RECIPES.values() for name in names} - set(RECIPES[self.recipe])
+        for field_ in dataclasses.fields(self):
+            if field_.name in read and getattr(self, field_.name) != _default(field_):
+                raise ValueError(
+                    f"{field_.name} is not of recipe {self.recipe}, which reads {', '.join(RECIPES[self.recipe])} and "
+                    "what all recipes do"
+                )
+
+
+RECIPES = {
+    "sac": ("steps", "random_steps", "batch_size", "replay_capacity", "self_supervise_every", "sac"),
+    "clone": ("expert", "clone"),
+}
+"""Settings that only one recipe reads."""
+
+
+def _default(field_: dataclasses.Field[Any]) -> Any:
+    return field_.default if field_.default_factory is dataclasses.MISSING else field_.default_factory()

@@ -223,17 +223,23 @@ class _Keeper:
 @contextmanager
 def _interruptible() -> Iterator[Callable[[], bool]]:
     """While open, SIGINT and SIGTERM only raise a flag; a second one ends the process as usual."""
-    asked = False
+    asked = told = False
 
     def ask(number: int, _: FrameType | None) -> None:
         nonlocal asked
         asked = True
-        say("stopping: saving the state of the last whole episode")
         signal.signal(number, previous[signal.Signals(number)])
+
+    def stop() -> bool:
+        nonlocal told
+        if asked and not told:  # here, since whoever is interrupted may be printing
+            told = True
+            say("stopping: saving the state of the last whole episode")
+        return asked
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield stop
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
