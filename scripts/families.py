@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 BACKGROUNDS = "_backgrounds"
-"""In the name of an agent that was cloned before random backgrounds (configs/backgrounds)."""
+"""In the name of an agent that was cloned with random backgrounds (configs/backgrounds)."""
 T = TypeVar("T")
 
 
 def family(agent: str) -> str:
     """What sets an agent's training apart, in words; nothing for those of configs/cpu."""
-    return "before random backgrounds" if BACKGROUNDS in agent else ""
+    return "trained with random backgrounds" if BACKGROUNDS in agent else ""
 
 
 def by_family(items: Iterable[T], agent_of: Callable[[T], str]) -> dict[str, list[T]]:

@@ -21,6 +21,9 @@ class Gain:
     """Adapted minus frozen; the interval asks how it would be in other episodes of the same tasks."""
     over_tasks: Interval
     """The same number; the interval asks how it would be on other tasks as well."""
+    at_random: Interval | None
+    """What as much motion of the weights in a random direction brings, in other episodes; of the agents that have this
+    control, and None where none has."""
     lost: list[str]
     """Agents whose own interval lies below zero, and by how much."""
 
@@ -28,6 +31,7 @@ class Gain:
 def mean_gain(records: list[dict[str, Any]], shifts: tuple[str, ...]) -> Gain:
     """Of evaluations that all hold these shifts, one an agent, whose episodes are the same under each of them."""
     differences: dict[str, list[np.ndarray]] = {}
+    at_random: dict[str, list[np.ndarray]] = {}
     arms: dict[str, list[np.ndarray]] = {}
     lost = []
     for record in records:
@@ -37,13 +41,17 @@ def mean_gain(records: list[dict[str, Any]], shifts: tuple[str, ...]) -> Gain:
         task = record["env"]["task"]
         differences.setdefault(task, []).append((adapted - frozen).mean(0))
         arms.setdefault(task, []).append(np.stack([frozen.mean(), adapted.mean()]))
+        if all("null" in cell for cell in cells):
+            moved = np.array([cell["null"]["returns"] for cell in cells])
+            at_random.setdefault(task, []).append((moved - frozen).mean(0))
         own = mean_interval(differences[task][-1])
         if own.high < 0:
             lost.append(f"{record['settings']['checkpoint']} ({own.mean:.1f})")
     frozen_mean, adapted_mean = np.mean([np.mean(of_task, 0) for of_task in arms.values()], 0)
     groups = list(differences.values())
     return Gain(float(frozen_mean), float(adapted_mean), mean_over_groups(groups, fixed=True),
-                mean_over_groups(groups, fixed=False), lost)  # fmt: skip
+                mean_over_groups(groups, fixed=False),
+                mean_over_groups(list(at_random.values()), fixed=True) if at_random else None, lost)  # fmt: skip
 
 
 def format_gains(records: list[dict[str, Any]], name: str = "") -> str:
@@ -60,15 +68,17 @@ def format_gains(records: list[dict[str, Any]], name: str = "") -> str:
     counts = f"{tasks} {'task' if tasks == 1 else 'tasks'}, {len(records)} {'agent' if len(records) == 1 else 'agents'}"
     lines = [
         f"Means over {counts}{f' {name}' if name else ''}:", "",
-        "| shift | frozen | adapted | adapted − frozen, other episodes | other tasks too | surely lost |",
-        "|---|---|---|---|---|---|",
+        "| shift | frozen | adapted | adapted − frozen, other episodes | other tasks too | moved at random − frozen "
+        "| agents whose own interval lies below 0 |",
+        "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for shifts in rows:
         gain = mean_gain(records, shifts)
         name = shifts[0] if len(shifts) == 1 else f"**mean of {len(shifts)}**"
         lines.append(
             f"| {name} | {gain.frozen:.0f} | {gain.adapted:.0f} | {gain.over_episodes.format('+')} | "
-            f"{gain.over_tasks.format('+')} | {', '.join(gain.lost)} |"
+            f"{gain.over_tasks.format('+')} | {'' if gain.at_random is None else gain.at_random.format('+')} | "
+            f"{', '.join(gain.lost)} |"
         )
     return "\n".join(lines)
 

@@ -31,7 +31,7 @@ def test_agents_that_were_cloned_before_backgrounds_have_rows_and_means_of_their
         ["walker_walk", "150", "160"],
         ["finger_spin", "350", "360"],
         ["mean of 2", "250", "260"],
-        ["walker_walk, before random backgrounds", "800", "810"],
+        ["walker_walk, trained with random backgrounds", "800", "810"],
     ]
 
 
@@ -39,9 +39,9 @@ def test_the_gains_of_a_family_are_told_apart():
     records = [record(name, "walk", {shift: [10.0, 20.0] for shift in HARD}) for name in ("a_backgrounds_2", "a")]
     families = by_family(records, lambda r: r["settings"]["checkpoint"])
     assert [len(members) for members in families.values()] == [1, 1]
-    assert list(families) == ["", "before random backgrounds"]
-    assert format_gains(records[:1], "before random backgrounds").startswith(
-        "Means over 1 task, 1 agent before random backgrounds:"
+    assert list(families) == ["", "trained with random backgrounds"]
+    assert format_gains(records[:1], "trained with random backgrounds").startswith(
+        "Means over 1 task, 1 agent trained with random backgrounds:"
     )
 
 

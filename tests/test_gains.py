@@ -47,6 +47,14 @@ def test_the_table_holds_the_shifts_that_all_agents_met_and_the_mean_of_the_hard
     assert rows == ["shift", "---", *HARD, "**mean of 3**"]
 
 
+def test_what_random_motion_brings_stands_beside_it_where_it_was_measured():
+    moved = record("walker", "walk", {"none": [10.0, 20.0]})
+    moved["shifts"]["none"]["null"] = {"returns": [90.0, 96.0]}
+    assert mean_gain([moved, record("finger", "spin", {"none": [5.0, 5.0]})], ("none",)).at_random.mean == -7
+    assert mean_gain(RECORDS, HARD).at_random is None
+    assert "| -7 [" in format_gains([moved])
+
+
 def test_what_the_gate_let_through_is_a_share_of_what_it_judged():
     assert share_learned(RECORDS[0]["shifts"]["none"]["adapted"]) == 0.75
     assert share_learned({"updates": [0], "guards": [{}]}) == 0

@@ -152,7 +152,7 @@ def test_agents_that_saw_random_backgrounds_are_not_taken_for_another_seed_of_th
             )
     rows = report_rows.make_rows(read_results(small).cells)
     assert {(row.agent, len(row.cells)) for row in rows if row.pooled and row.shift == "none"} == {
-        ("all 2 agents", 2), ("all 2 agents before random backgrounds", 2),
+        ("all 2 agents", 2), ("all 2 agents trained with random backgrounds", 2),
     }  # fmt: skip
 
 
