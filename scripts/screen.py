@@ -61,10 +61,10 @@ class ScreenConfig:
     seed: int = 1000
     """Which episodes; the reported ones have seed 0."""
     paper: bool = True
-    """Also the authors' settings, which cost most of the time."""
+    """Run the authors' settings too; they cost most of the time, and --no-paper leaves them out."""
     matched: bool = True
-    """Also a control that learns nothing: colours are given the mean and covariance of those in training. For agents of
-    this package alone."""
+    """Run a control too that learns nothing: colours are given the mean and covariance of those in training. It is for
+    agents of this package alone, and --no-matched leaves it out."""
     workers: int = field(default_factory=default_workers)
     output: Path = Path("results/screening.json")
 

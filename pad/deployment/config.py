@@ -93,8 +93,8 @@ class AdaptationConfig:
     transitions: int | None = 4
     """How many of them each gradient step draws; its crops are shared out among them. None: one for each crop."""
     eager: int = 0
-    """Of an episode's first so many moments at which the gate is open, each is one of learning, whatever `every` says:
-    what a new scene asks for is mostly learned at once. With reset never the first since `restore`, restarts or not."""
+    """Learn at each of an episode's first so many decisions at which the gate is open, and only then at every
+    `every`-th: what a new scene asks for is mostly learned at once. With reset never the first since `restore`, restarts or not."""
     every: int = 1
     """Decisions between two moments of learning."""
     updates: int = 1
