@@ -49,6 +49,11 @@ class EnvConfig:
             if value is not None and not (isinstance(value, int | np.integer) and 1 <= value <= (most or value)):
                 whole = f"a whole number from 1 to {most}" if most else "a whole number of at least 1"
                 raise ValueError(f"{name} must be {whole}, got {value}")
+        if self.shift_data is not None and self.shift_split != "test":
+            raise ValueError(
+                f"shift_split {self.shift_split} is one of our own colours and backgrounds; a folder has no splits, "
+                f"got {self.shift_data}"
+            )
         # Two spellings of a shift are one, and a file's content is what counts.
         object.__setattr__(self, "shift", normalize(self.shift))
 

@@ -610,3 +610,14 @@ def test_a_film_that_was_cut_without_being_encoded_anew_is_whole(tmp_path):
     assert _ends_early(count=80, end=3.2, frames=0, seconds=4.0)
     assert not _ends_early(count=80, end=3.2, frames=0, seconds=0.0)
     assert not _ends_early(count=80, end=3.2, frames=80, seconds=4.0)  # its sound lasts longer
+
+
+@pytest.mark.parametrize("shift", ["camera", "noise", "color_hard", "video_easy"])
+def test_data_that_is_no_folder_is_refused_whether_the_shift_reads_it_or_not(shift, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder .*nowhere with colours and films"):
+        envs.make(EnvConfig(shift=shift, shift_data=str(tmp_path / "nowhere"), image_size=32))
+
+
+def test_a_folder_has_no_splits(tmp_path):
+    with pytest.raises(ValueError, match="shift_split validation is one of our own colours and backgrounds"):
+        EnvConfig(shift="color_hard", shift_data=str(tmp_path), shift_split="validation")

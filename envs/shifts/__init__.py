@@ -171,11 +171,13 @@ def make_shift(text: str, data: str | Path | None = None, split: str = "test", t
 
     Raises:
         ValueError: for an unknown name or split, or a file that cannot be read.
-        FileNotFoundError: when `data` has no file for a shift.
+        FileNotFoundError: when `data` is no folder, or has no file for a shift.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     timetable, folder = _timetable(text), None if data is None else Path(data)
+    if folder is not None and not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder} with colours and films")
 
     def make(part: Part, alone: bool) -> Shift:
         return SHIFTS[part.name].make(_Source(folder, split, task, alone))

@@ -94,7 +94,8 @@ class AdaptationConfig:
     """How many of them each gradient step draws; its crops are shared out among them. None: one for each crop."""
     eager: int = 0
     """Learn at each of an episode's first so many decisions at which the gate is open, and only then at every
-    `every`-th: what a new scene asks for is mostly learned at once. With reset never the first since `restore`, restarts or not."""
+    `every`-th: what a new scene asks for is mostly learned at once. With reset never the first since `restore`,
+    restarts or not."""
     every: int = 1
     """Decisions between two moments of learning."""
     updates: int = 1
