@@ -122,8 +122,8 @@ def format_soak(record: dict[str, Any]) -> str:
         f"**{config['steps']:,} steps** without a pause, {100 * config['hostile']:.0f} % of the observations spoiled, "
         f"{sum(point['updates'] for point in points):,} updates ({'' if config['gate'] else 'without a gate, '}one of "
         f"{config['batch_size']} crops every {config['every']} decisions): memory {memory[0]:.0f} MB in the first "
-        f"tenth and {memory[1]:.0f} MB in the last, {milliseconds[0]:.2f} and {milliseconds[1]:.2f} ms of processor time "
-        "a step "
+        f"tenth and {memory[1]:.0f} MB in the last, {milliseconds[0]:.2f} and {milliseconds[1]:.2f} ms of processor "
+        "time a step "
         f"(by the clock {max(point['ms_per_step'] for point in points):.1f} ms at worst, beside other work, "
         f"averaged over {config['steps'] // len(points):,} steps)."
     )

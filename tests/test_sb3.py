@@ -11,7 +11,7 @@ from torch import nn
 pytest.importorskip("stable_baselines3")
 
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor
 
 from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, FrozenPolicy
 from pad.deployment.sb3 import from_sb3
@@ -185,20 +185,34 @@ class Own(BaseFeaturesExtractor):
         return self.linear(obs["joints"].float())
 
 
+class Further(CombinedExtractor):
+    """One that computes on with what the usual one puts side by side."""
+
+    def __init__(self, space: gym.spaces.Dict) -> None:
+        super().__init__(space, cnn_output_dim=8)
+        self.further = nn.Tanh()
+
+    def forward(self, obs):
+        return self.further(super().forward(obs))
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (lambda: object(), TypeError, "not an agent of stable-baselines3: object"),
         (lambda: PPO("MlpPolicy", Noise(CONTINUOUS, kind="vector")), ValueError, "no pictures among the observations"),
         (lambda: PPO("CnnPolicy", Noise(gym.spaces.MultiBinary(2))), ValueError, "action_space must be Discrete"),
-        (
-            lambda: PPO(
-                "MultiInputPolicy",
-                Noise(CONTINUOUS, kind="dictionary"),
-                policy_kwargs={"features_extractor_class": Own},
-            ),
-            TypeError,
-            "unknown kind of features extractor",
+        *(
+            (
+                lambda kind=kind: PPO(
+                    "MultiInputPolicy",
+                    Noise(CONTINUOUS, kind="dictionary"),
+                    policy_kwargs={"features_extractor_class": kind},
+                ),
+                TypeError,
+                "unknown kind of features extractor",
+            )
+            for kind in (Own, Further)
         ),
     ],
 )

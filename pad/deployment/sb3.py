@@ -46,8 +46,11 @@ def from_sb3(agent: Any, layout: Literal["HWC", "CHW"] = "HWC", frame_channels: 
     cameras = [_camera(key, part, layout, frame_channels) for key, part in pictures.items()]
     extractor, act = _acting(policy)
     if isinstance(space, gym.spaces.Dict):
-        if not isinstance(getattr(extractor, "extractors", None), nn.ModuleDict):
-            raise TypeError(f"unknown kind of features extractor for observations of several entries: {extractor}")
+        if not _combines(extractor, space, policy.normalize_images, [str(key) for key in pictures]):
+            raise TypeError(
+                f"unknown kind of features extractor for observations of several entries: {extractor}; TorchPolicy "
+                "takes it by hand"
+            )
         encoder = _DictEncoder(extractor.extractors, list(pictures))
         act = _with_rest(act, encoder, space, extractor.extractors)
         extractor = encoder
@@ -117,6 +120,23 @@ def _actor_action(policy: Any, features: Tensor) -> np.ndarray:
     stochastic = hasattr(actor, "latent_pi")  # soft actor-critic; the others' `mu` is the whole network
     scaled = torch.tanh(actor.mu(actor.latent_pi(features))) if stochastic else actor.mu(features)
     return policy.unscale_action(scaled[0].cpu().numpy().reshape(policy.action_space.shape))
+
+
+def _combines(extractor: Any, space: gym.spaces.Dict, normalized: bool, pictures: list[str]) -> bool:
+    """Whether a features extractor does no more than to put those of the entries side by side."""
+    from stable_baselines3.common.preprocessing import preprocess_obs
+
+    parts = getattr(extractor, "extractors", None)
+    if not isinstance(parts, nn.ModuleDict) or not all(hasattr(parts[key], "features_dim") for key in pictures):
+        return False
+    sample = {key: torch.as_tensor(np.asarray(value))[None] for key, value in space.sample().items()}
+    device = next(extractor.parameters()).device
+    shown: Any = preprocess_obs({n: v.to(device) for n, v in sample.items()}, space, normalize_images=normalized)
+    with torch.no_grad():
+        whole, side_by_side = extractor(shown), [part(shown[key]) for key, part in parts.items()]
+    if any(part.ndim != 2 for part in side_by_side) or whole.shape[1] != sum(part.shape[1] for part in side_by_side):
+        return False
+    return bool(torch.allclose(whole, torch.cat(side_by_side, 1), atol=1e-5))
 
 
 class _DictEncoder(nn.Module):
