@@ -155,6 +155,17 @@ def test_a_return_to_the_trained_weights_waits_for_the_step_under_way_and_forget
         assert len(policy._learner._memory) == 0
 
 
+def test_a_reset_that_keeps_what_was_learned_keeps_what_waits_and_what_was_measured(background, transition, gate):
+    told = sum(background.observe(*transition)["updates"] for _ in range(4))
+    assert gate.entered.acquire(timeout=10)
+    threading.Timer(0.1, gate.go.release, [100]).start()
+    background.reset()
+    background._background.drain()
+    assert background.report()["updates"] == 4
+    assert len(background._learner._memory) == 4
+    assert told + background.observe(*transition)["updates"] == 4
+
+
 def test_a_snapshot_while_the_learner_is_busy_is_whole_and_what_waits_is_learned_afterwards(
     background, transition, gate
 ):

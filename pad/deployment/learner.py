@@ -241,7 +241,10 @@ class Learner:
 
     def _judged(self, seen: Seen) -> np.ndarray:
         """The features that the gate compares with training."""
-        weights = self.trained if self.config.guards.home else self.weights
+        return self._channels(seen, self.trained if self.config.guards.home else self.weights)
+
+    def _channels(self, seen: Seen, weights: Weights) -> np.ndarray:
+        """What calibrations compare of the features under these weights."""
         with self._holding(weights):
             return self.model.channels(self.features.of(seen, weights))
 
@@ -283,8 +286,7 @@ class Learner:
     def _distance(self, seen: Seen, weights: Weights) -> float:
         """Of the features under these weights from those of training."""
         assert self._usual is not None
-        with self._holding(weights):
-            return self._usual.distance(self.model.channels(self.features.of(seen, weights)))
+        return self._usual.distance(self._channels(seen, weights))
 
     def _try(self, transition: Transition, loss: float) -> None:
         tried = self._tried
