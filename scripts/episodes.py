@@ -114,11 +114,6 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def shifts_of(record: dict[str, Any]) -> dict[str, Any]:
-    """What a file of scripts/eval.py holds for each shift."""
-    return record.get("shifts") or {(record["settings"].get("env") or record["settings"]["shift"])[0]: record}
-
-
 def read_adaptation(name: str, what: str = "adaptation", besides: tuple[str, ...] = ()) -> AdaptationConfig:
     """The settings of that name, or of the YAML file that it is.
 
@@ -141,17 +136,6 @@ def trained_env(name: str, described: Mapping[str, Any]) -> envs.EnvConfig:
     if not described:
         raise cli.BadInput(f"{name} does not say which environment it was trained in")
     return settings.from_dict(envs.EnvConfig, described, "env")
-
-
-def is_as_named(evaluation: dict[str, Any]) -> bool:
-    """Whether settings of an evaluation are those that their name stands for now, with no flag over them."""
-    known, adapter = ADAPTATIONS.get(evaluation["adaptation"]), evaluation.get("adapter")
-    if known is None or adapter is None:
-        return True
-    try:
-        return settings.from_dict(AdaptationConfig, adapter, "adapter") == known
-    except ValueError:  # of an earlier version, whose settings have other names
-        return True
 
 
 def hardware(device: str = "cpu") -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from episodes import shifts_of
+from evaluations import shifts_of
 from published import SHIFTS as HARD
 
 from pad.evaluation import Interval, mean_interval

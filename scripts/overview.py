@@ -13,17 +13,18 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from evaluations import shifts_of
 from figures import COLORS
 
 import envs
 from pad import settings
 from pad.seeding import episode_seed
-from results import read_record, shifts_of
+from results import read_numbers
 
 
 def main() -> None:
     evaluation, picture = cli.positional(__doc__, "EVALUATION", "PICTURE")
-    record = read_record(Path(evaluation))
+    record = read_numbers(Path(evaluation))
     cells = shifts_of(record)
     figure, axes = plt.subplots(
         2, len(cells), figsize=(2.4 * len(cells), 4.6), height_ratios=(1.2, 1), sharey="row", squeeze=False

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 import cli
 import tyro
-from episodes import is_as_named, shifts_of
+from evaluations import is_as_named, shifts_of
 from zoo import describe, shipped
 
 from pad.checkpoint import find_checkpoint

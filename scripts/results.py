@@ -4,20 +4,21 @@
     python scripts/results.py --check pad/zoo/*/evaluation.json results/*.json results/benchmark/*
 
 Evaluations (scripts/eval.py --adapt --output) go to docs/results.md, their means to README.md too, how those agents
-that ship were trained to docs/training.md, screenings (scripts/screen.py) to docs/adaptation.md, measurements
-(scripts/bench.py) to docs/speed.md, folders of benchmarks (scripts/benchmark.py) to docs/benchmark.md and, where they
-are on published data, README.md and docs/results.md; what scripts/latency.py, soak.py and sb3_example.py measured to
-docs/deploy.md. A table replaces what stands between the markers of a document, so that no number in it is typed by
-hand. --check changes nothing and fails where one says something else.
+that ship were trained and what changes in training brought (results/ablations.json) to docs/zoo.md, screenings
+(scripts/screen.py) to docs/adaptation.md, measurements (scripts/bench.py) to docs/speed.md, folders of benchmarks
+(scripts/benchmark.py) to docs/benchmark.md and, where they are on published data, README.md and docs/results.md; what
+scripts/latency.py, soak.py and sb3_example.py measured to docs/deploy.md. A table replaces what stands between the
+markers of a document, so that no number in it is typed by hand. --check changes nothing
+and fails where one says something else.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import cli
-from episodes import is_as_named, shifts_of
+from compare import format_ablations
+from evaluations import check_evaluation, is_as_named, read_record, shifts_of
 from families import by_family
 from gains import format_gains, format_learning
 from latency import Block, LatencyConfig, format_blocks
@@ -35,7 +36,10 @@ from pad.evaluation import Comparison
 
 MARKER = "<!-- results"
 START, END = f"{MARKER}: written by scripts/results.py -->", "<!-- end of results -->"
+START_ABLATIONS = f"{MARKER} of ablations: written by scripts/results.py -->"
 START_PUBLISHED = f"{MARKER} on published data: written by scripts/results.py -->"
+OTHERS = {"rows", "blocks", "points", "ablations"}
+"""A file that holds one of these is no evaluation."""
 Compared = dict[tuple[str, str], tuple[str, Comparison]]
 """By agent and shift the task, and how both arms did."""
 
@@ -48,7 +52,8 @@ def main() -> None:
     paths = [Path(argument) for argument in arguments if argument != "--check"]
     if not paths:
         raise cli.BadInput("results.py --check takes the files that hold the numbers")
-    folders, records = [p for p in paths if p.is_dir()], [read_record(p) for p in paths if not p.is_dir()]
+    folders, files = [p for p in paths if p.is_dir()], [(p, read_numbers(p)) for p in paths if not p.is_dir()]
+    records = [record for _, record in files]
     if folders:
         results = [read_results(folder) for folder in folders]
         comparable = list(map(comparable_cells, results))
@@ -66,7 +71,7 @@ def main() -> None:
     ]
     if deployed:
         put(Path("docs/deploy.md"), "\n\n".join(deployed), "--check" in arguments)
-    evaluations = [record for record in records if not {"rows", "blocks", "points"} & set(record)]
+    evaluations = [record for record in records if not OTHERS & set(record)]
     if evaluations:
         default = [record for record in evaluations if record["settings"]["adaptation"] == "default"]
         if not default:
@@ -79,9 +84,12 @@ def main() -> None:
         tables = (compare_with_published(evaluated_cells(default)), *gains, make_summary(default),
                   format_learning(default), make_table(evaluations))  # fmt: skip
         put(Path("docs/results.md"), "\n\n".join(tables), "--check" in arguments)
+    ablations = [format_ablations(record["ablations"], path.parent) for path, record in files if "ablations" in record]
+    if ablations:
+        put(Path("docs/zoo.md"), "\n\n".join(ablations), "--check" in arguments, START_ABLATIONS)
     agents = [path.parent for path in paths if path.is_file() and path.resolve().parent.parent == ZOO.resolve()]
     if agents:
-        put(Path("docs/training.md"), format_training(agents), "--check" in arguments)
+        put(Path("docs/zoo.md"), format_training(agents), "--check" in arguments)
     screened = [record for record in records if "candidate" in record.get("rows", [{}])[0]]
     if screened:  # a table each: they met different episodes
         put(Path("docs/adaptation.md"), "\n\n".join(map(format_screened, screened)), "--check" in arguments)
@@ -251,31 +259,21 @@ def make_table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """An evaluation file.
+def read_numbers(path: Path) -> dict[str, Any]:
+    """What a file holds, of whichever command.
 
     Raises:
-        BadInput: when it is none, or holds no comparison.
+        BadInput: when it is none of these, or an evaluation without a comparison.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no evaluation file {path}")
-    try:
-        record = json.loads(path.read_text())
-        if record.get("interrupted"):
-            raise cli.BadInput(f"{path} was interrupted: it does not hold all episodes that were asked for")
-        if {"rows", "blocks", "points"} & set(record):
-            return record
-        missing = {"checkpoint", "shift", "episodes", "adaptation"} - set(record["settings"])
-        cells = shifts_of(record).values()
-    except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
-        raise cli.BadInput(f"{path} is not an evaluation file: {error!r}") from error
+    record = read_record(path)
+    if OTHERS & set(record):
+        return record
+    check_evaluation(record, path)
     if record["settings"].get("env"):
         raise cli.BadInput(f"{path} is of environments that are not this package's")
-    if not missing and not is_as_named(record["settings"]):
+    if not is_as_named(record["settings"]):
         raise cli.BadInput(f"{path} was measured with other settings than {record['settings']['adaptation']} has now")
-    if missing:
-        raise cli.BadInput(f"{path} is not an evaluation file: its settings lack {', '.join(sorted(missing))}")
-    if not all("comparison" in cell for cell in cells):
+    if not all("comparison" in cell for cell in shifts_of(record).values()):
         raise cli.BadInput(f"{path} holds no comparison: it was written without --adapt")
     return record
 

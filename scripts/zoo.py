@@ -14,7 +14,7 @@ from typing import Any
 
 import cli
 import yaml
-from episodes import shifts_of
+from evaluations import shifts_of
 
 from pad.checkpoint import ZOO, find_checkpoint
 

@@ -1,0 +1,73 @@
+"""Files that scripts/eval.py writes with --output, read again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cli
+
+from pad import settings
+from pad.deployment import ADAPTATIONS, AdaptationConfig
+
+SETTINGS = {"checkpoint", "shift", "episodes", "seed", "adaptation"}
+"""What every evaluation says of itself, among others."""
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """An evaluation file.
+
+    Raises:
+        BadInput: when it is none, or does not hold all episodes that were asked for.
+    """
+    return check_evaluation(read_record(path), path)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What a command has written, whichever it was.
+
+    Raises:
+        BadInput: when it is no such file, or was not written to its end.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no evaluation file {path}")
+    try:
+        record = json.loads(path.read_text())
+        interrupted = record.get("interrupted")
+    except (ValueError, AttributeError) as error:
+        raise cli.BadInput(f"{path} is not an evaluation file: {error!r}") from error
+    if interrupted:
+        raise cli.BadInput(f"{path} was interrupted: it does not hold all episodes that were asked for")
+    return dict(record)
+
+
+def check_evaluation(record: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The record itself.
+
+    Raises:
+        BadInput: when it is none of scripts/eval.py.
+    """
+    try:
+        missing = SETTINGS - set(record["settings"])
+        for cell in shifts_of(record).values():
+            cell["frozen"]["returns"]
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise cli.BadInput(f"{path} is not an evaluation file: {error!r}") from error
+    if missing:
+        raise cli.BadInput(f"{path} is not an evaluation file: its settings lack {', '.join(sorted(missing))}")
+    return record
+
+
+def shifts_of(record: dict[str, Any]) -> dict[str, Any]:
+    """What a file of scripts/eval.py holds for each shift."""
+    return record.get("shifts") or {(record["settings"].get("env") or record["settings"]["shift"])[0]: record}
+
+
+def is_as_named(evaluation: dict[str, Any]) -> bool:
+    """Whether settings of an evaluation are those that their name stands for now, with no flag over them."""
+    known, adapter = ADAPTATIONS.get(evaluation["adaptation"]), evaluation.get("adapter")
+    if known is None or adapter is None:
+        return True
+    try:
+        return settings.from_dict(AdaptationConfig, adapter, "adapter") == known
+    except ValueError:  # of an earlier version, whose settings have other names
+        return True
