@@ -90,9 +90,10 @@ def main() -> None:
     agents = [path.parent for path in paths if path.is_file() and path.resolve().parent.parent == ZOO.resolve()]
     if agents:
         put(Path("docs/zoo.md"), format_training(agents), "--check" in arguments)
-    screened = [record for record in records if "candidate" in record.get("rows", [{}])[0]]
-    if screened:  # a table each: they met different episodes
-        put(Path("docs/adaptation.md"), "\n\n".join(map(format_screened, screened)), "--check" in arguments)
+    for path, record in files:
+        if "candidate" in record.get("rows", [{}])[0]:  # a place each: they met different episodes
+            start = f"{MARKER} of {path.stem}: written by scripts/results.py -->"
+            put(Path("docs/adaptation.md"), format_screened(record), "--check" in arguments, start)
     measured = [record for record in records if "ours_ms" in record.get("rows", [{}])[0]]
     if measured:  # a table for each machine
         put(Path("docs/speed.md"), "\n\n".join(map(format_measured, measured)), "--check" in arguments)

@@ -200,29 +200,30 @@ def make_arm(
 
 
 def format_screening(rows: list[dict[str, Any]]) -> str:
-    """Markdown: a row for each candidate, with its paired difference from frozen in each cell, best mean first."""
+    """Markdown: each candidate's paired difference from frozen in each cell, best mean first.
+
+    What there is more of, cells or candidates, stands below each other: a table is read more easily long than wide.
+    """
     cells = list(dict.fromkeys((row["checkpoint"], row["shift"]) for row in rows))
-    candidates = dict.fromkeys(row["candidate"] for row in rows)
     found = {(row["candidate"], row["checkpoint"], row["shift"]): row for row in rows}
-
-    def mean(candidate: str) -> float:
-        return sum(found[(candidate, *cell)]["difference"]["mean"] for cell in cells) / len(cells)
-
-    means = [found[(next(iter(candidates)), *cell)]["frozen"]["mean"] for cell in cells]
-    digits = [
-        decimals(max(abs(found[(c, *cell)][what]["mean"]) for c in candidates for what in ("frozen", "adapted")))
-        for cell in cells
-    ]
-    frozen = [f"{value:.{some}f}" for value, some in zip(means, digits, strict=True)]
-    lines = ["| adapted - frozen | " + " | ".join(f"{Path(c).name}, {s}" for c, s in cells) + " | mean |"]
-    lines += ["|---" * (len(cells) + 2) + "|", "| *frozen return* | " + " | ".join(frozen) + " | |"]
-    for candidate in sorted(candidates, key=mean, reverse=True):
-        texts = [
-            Interval(**found[(candidate, *cell)]["difference"]).format("+", some)
-            for cell, some in zip(cells, digits, strict=True)
-        ]
-        lines.append(f"| {candidate} | " + " | ".join(texts) + f" | {mean(candidate):+.{max(digits)}f} |")
-    return "\n".join(lines)
+    means = {
+        name: sum(found[(name, *cell)]["difference"]["mean"] for cell in cells) / len(cells)
+        for name in dict.fromkeys(row["candidate"] for row in rows)
+    }
+    candidates = sorted(means, key=lambda name: means[name], reverse=True)
+    table = [["adapted - frozen", "*frozen return*", *candidates]]
+    digits = 0
+    for cell in cells:
+        at = [found[(name, *cell)] for name in candidates]
+        some = decimals(max(abs(row[what]["mean"]) for row in at for what in ("frozen", "adapted")))
+        digits = max(digits, some)
+        differences = [Interval(**row["difference"]).format("+", some) for row in at]
+        table.append([f"{Path(cell[0]).name}, {cell[1]}", f"{at[0]['frozen']['mean']:.{some}f}", *differences])
+    table.append(["mean", "", *(f"{means[name]:+.{digits}f}" for name in candidates)])
+    if len(candidates) > len(cells):
+        table = [list(column) for column in zip(*table, strict=True)]
+    lines = [f"| {' | '.join(row)} |" for row in table]
+    return "\n".join([lines[0], "|---" * len(table[0]) + "|", *lines[1:]])
 
 
 if __name__ == "__main__":
