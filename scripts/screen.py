@@ -55,6 +55,8 @@ class ScreenConfig:
     """In place of shifts, environments of yours: module:function, or Gymnasium ids. Keep others to report on."""
     candidates: Path = Path("configs/adaptation")
     """Folder of YAML files, each the settings of one candidate."""
+    only: tuple[str, ...] = ()
+    """Of that folder these files alone, by name without .yaml: those that an earlier screening left to be confirmed."""
     shift: tuple[str, ...] = ("none", "color_hard", "video_easy")
     episodes: int = 10
     """Episodes for each agent, shift and candidate."""
@@ -96,7 +98,8 @@ class ScreenConfig:
 
 def main() -> None:
     config = cli.parse(ScreenConfig, sys.argv[1:])
-    candidates = read_candidates(config.candidates, config.paper, config.matched and config.policy is None)
+    matched = config.matched and config.policy is None
+    candidates = read_candidates(config.candidates, config.only, config.paper, matched)
     cells = [(policy, scene, name) for policy in config.policies for scene in config.scenes for name in candidates]
     cli.check_outputs(config.output)
     load_modules(config.modules)
@@ -173,15 +176,23 @@ def check(arms: list[Arm]) -> None:
         make_policy(arm)
 
 
-def read_candidates(folder: Path, paper: bool, matched: bool) -> dict[str, AdaptationConfig | None]:
-    """Frozen, the authors' settings and the control of colours if asked for, and every file of the folder.
+def read_candidates(
+    folder: Path, only: tuple[str, ...], paper: bool, matched: bool
+) -> dict[str, AdaptationConfig | None]:
+    """Frozen, the authors' settings and the control of colours if asked for, and the files of the folder.
 
     Raises:
         FileNotFoundError: when there is no such folder.
+        BadInput: when it lacks one that alone was wanted, or one has the name of a control.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
-    found = {path.stem: settings.read_yaml(AdaptationConfig, path) for path in sorted(folder.glob("*.yaml"))}
+    files = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if unknown := [name for name in only if name not in files]:
+        raise cli.BadInput(f"{folder} has no {', '.join(unknown)}; it has: {', '.join(files) or 'no YAML file'}")
+    found = {
+        name: settings.read_yaml(AdaptationConfig, path) for name, path in files.items() if name in (only or files)
+    }
     if taken := {"frozen", "paper", MATCHED} & set(found):
         raise cli.BadInput(f"{folder / min(taken)}.yaml has the name of what candidates are compared with: rename it")
     controls = {MATCHED: None} if matched else {}

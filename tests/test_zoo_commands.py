@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import cli
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -213,8 +214,40 @@ def test_settings_are_screened_beside_controls_on_the_same_episodes(folder):
     assert {row["candidate"] for row in rows} == {"matched_colors", "color", "shuffled"}
     assert len({row["frozen"]["mean"] for row in rows}) == 1
     assert "| matched_colors |" in result.stdout
-    without = call(f"{command} --no-matched --output screening.json", folder)
+    without = call(f"{command} --no-matched --only color --output screening.json", folder)
     assert "matched_colors" not in without.stdout
+    rows = json.loads((folder / "screening.json").read_text())["rows"]
+    assert {row["candidate"] for row in rows} == {"color"}
+
+
+def test_candidates_that_are_wanted_and_not_there_are_told_with_those_that_are():
+    from screen import read_candidates
+
+    folder = ROOT / "configs" / "adaptation"
+    assert list(read_candidates(folder, ("unguarded",), False, False)) == ["frozen", "unguarded"]
+    with pytest.raises(cli.BadInput, match="has no unguided; it has: .*unguarded"):
+        read_candidates(folder, ("unguarded", "unguided"), False, False)
+
+
+def row(checkpoint: str, shift: str, candidate: str, gain: float) -> dict:
+    difference = {"mean": gain, "low": gain - 1, "high": gain + 1}
+    return {"checkpoint": checkpoint, "shift": shift, "candidate": candidate, "frozen": {"mean": 500.0},
+            "adapted": {"mean": 500 + gain}, "difference": difference}  # fmt: skip
+
+
+def test_a_screening_is_shown_long_and_not_wide_and_its_best_candidate_first():
+    from screen import format_screening
+
+    gains = {"fair": 5.0, "good": 20.0}
+    rows = [row(agent, "none", name, gain) for agent in ("a", "b", "c") for name, gain in gains.items()]
+    lines = format_screening(rows).splitlines()
+    assert lines[0] == "| adapted - frozen | *frozen return* | good | fair |"
+    assert lines[2] == "| a, none | 500 | +20 [+19, +21] | +5 [+4, +6] |"
+    assert lines[-1] == "| mean |  | +20 | +5 |"
+    # Of two candidates and one cell the candidates stand below each other.
+    lines = format_screening(rows[:2]).splitlines()
+    assert lines[0] == "| adapted - frozen | a, none | mean |"
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| *frozen return*", "| good", "| fair"]
 
 
 def test_an_interrupted_screening_keeps_the_shifts_that_all_candidates_met(folder, monkeypatch):
