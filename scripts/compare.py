@@ -3,9 +3,9 @@
     python scripts/compare.py walker_walk walker_walk_backgrounds
     python scripts/compare.py before.json after.json
 
-Each is an agent that ships, or a file that scripts/eval.py wrote with --output. A difference is the second one's return
-minus the first one's, episode by episode, with its 95 % interval; frozen and, where both adapted, adapting. Intervals
-cover episodes, not training seeds.
+Each is an agent that ships, or a file that scripts/eval.py wrote with --output, or the folder of an evaluation.json. A
+difference is the second one's return minus the first one's, episode by episode, with its 95 % interval; frozen and,
+where both adapted, adapted. Intervals cover episodes, not training seeds.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,19 +15,44 @@ from typing import Any
 
 import cli
 import numpy as np
+from eval_report import decimals
 from evaluations import read_evaluation, shifts_of
 from published import SHIFTS as HARD
 
+from envs.tasks import default_action_repeat
 from pad import settings
 from pad.checkpoint import ZOO
-from pad.evaluation import Comparison, compare_returns
+from pad.evaluation import Interval, mean_interval
 
 ARMS = ("frozen", "adapted")
 MEAN = f"mean of {len(HARD)}"
-SAME = ("task", "action_repeat", "episode_length", "quality", "shift_data", "shift_split", "seed", "episodes")
-"""What makes episodes the same, beside the shift."""
-Compared = dict[tuple[str, str], Comparison]
-"""By shift and arm both agents: the first one where a comparison says frozen, the second where it says adapted."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Returns of two agents in the same episodes."""
+
+    base: Interval
+    agent: Interval
+    difference: Interval
+    won: int
+    lost: int
+    tied: int
+
+    @classmethod
+    def of(cls, base: np.ndarray, agent: np.ndarray) -> "Pair":
+        won, lost = int((agent > base).sum()), int((agent < base).sum())
+        ends = mean_interval(base), mean_interval(agent), mean_interval(agent - base)
+        return cls(*ends, won, lost, len(base) - won - lost)
+
+    @property
+    def digits(self) -> int:
+        """Decimals with which it is told."""
+        return decimals(max(abs(self.base.mean), abs(self.agent.mean)))
+
+
+Compared = dict[tuple[str, str], Pair]
+"""By shift and arm."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +65,41 @@ class Ablation:
 
 
 def main() -> None:
-    base, agent = cli.positional(__doc__, "BASE", "AGENT")
-    compared = compare_evaluations(find_evaluation(base), find_evaluation(agent))
-    print(format_pair(_title(base), _title(agent), compared))
+    names = cli.positional(__doc__, "BASE", "AGENT")
+    base, agent = map(find_evaluation, names)
+    if base == agent:
+        raise cli.BadInput(f"{names[0]} and {names[1]} are one and the same evaluation")
+    compared = compare_evaluations(base, agent)
+    print(format_pair(*titles(*names), compared))
+    ways = [record["settings"]["adaptation"] for record in (base, agent)]
+    if ways[0] != ways[1] and any(arm == "adapted" for _, arm in compared):
+        print(f"\nThey adapt in different ways: {ways[0]}, and {ways[1]}.")
 
 
 def find_evaluation(name: str, folder: Path = Path()) -> dict[str, Any]:
-    """The evaluation of an agent that ships, or one in a file below that folder."""
-    shipped = ZOO / name / "evaluation.json"
-    return read_evaluation(shipped if shipped.is_file() else folder / name)
+    """The evaluation of an agent that ships, or one below that folder: a file, or the folder of an evaluation.json.
+
+    Raises:
+        FileNotFoundError: when there is none, naming the agents that ship.
+        BadInput: when what is there is no evaluation.
+    """
+    shipped = {path.parent.name: path for path in sorted(ZOO.glob("*/evaluation.json"))}
+    path = shipped.get(name, folder / name)
+    path = path / "evaluation.json" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"no evaluation {name!r}: neither a file nor an agent that ships: {', '.join(shipped)}")
+    return read_evaluation(path)
 
 
-def _title(name: str) -> str:
-    return Path(name).stem
+def titles(*names: str) -> list[str]:
+    """What tells evaluations apart: file names, or the folders of files that are called alike."""
+    paths = [Path(name) for name in names]
+    stems = [path.stem if path.suffix else path.name for path in paths]
+    alike = len(set(stems)) < len(stems)
+    return [
+        path.resolve().parent.name if stem == "evaluation" else str(path.with_suffix("")) if alike else stem
+        for path, stem in zip(paths, stems, strict=True)
+    ]
 
 
 def compare_evaluations(base: Mapping[str, Any], agent: Mapping[str, Any]) -> Compared:
@@ -61,21 +108,30 @@ def compare_evaluations(base: Mapping[str, Any], agent: Mapping[str, Any]) -> Co
     Raises:
         BadInput: when they did not meet the same episodes.
     """
-    differing = [(key, a, b) for key, a, b in zip(SAME, _conditions(base), _conditions(agent), strict=True) if a != b]
-    for key, one, other in differing:
-        raise cli.BadInput(f"these are not the same episodes: {key} is {one} in one and {other} in the other")
+    conditions, others = _conditions(base), _conditions(agent)
+    keys = [key for key in {**conditions, **others} if conditions.get(key) != others.get(key)]
+    if keys:
+        differing = ", ".join(f"{key} is {conditions.get(key)} and {others.get(key)}" for key in keys)
+        raise cli.BadInput(f"these are not the same episodes: {differing}")
     cells = shifts_of(base), shifts_of(agent)
     met = [shift for shift in cells[0] if shift in cells[1]]
     if not met:
-        raise cli.BadInput(f"no shift in common: one met {', '.join(cells[0])}, the other {', '.join(cells[1])}")
+        raise cli.BadInput(f"nothing in common: one met {', '.join(cells[0])}, the other {', '.join(cells[1])}")
     rows = [(shift, (shift,)) for shift in met] + ([(MEAN, HARD)] if set(HARD) <= set(met) else [])
-    return {(name, arm): compare_returns(*both) for name, shifts in rows for arm, both in _returns(*cells, shifts)}
+    return {(name, arm): Pair.of(*both) for name, shifts in rows for arm, both in _returns(*cells, shifts)}
 
 
-def _conditions(record: Mapping[str, Any]) -> list[Any]:
-    chosen = record["settings"]
-    known = {**record["env"], **{key: chosen[key] for key in SAME if chosen.get(key) is not None}}
-    return [known.get(key) for key in SAME]
+def _conditions(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes episodes the same, beside the shift."""
+    chosen, env = record["settings"], record["env"]
+    shared = {key: chosen.get(key) for key in ("seed", "episodes")}
+    if chosen.get("env"):  # of the user's, about which nothing is known but the name; `env` is where training was
+        return shared
+    repeat = env.get("action_repeat") or default_action_repeat(env.get("task", ""))
+    data = {key: chosen.get(key) for key in ("shift_data", "shift_split")}
+    quality = chosen.get("quality") or env.get("quality")
+    known = {"task": env.get("task"), "action_repeat": repeat, "episode_length": env.get("episode_length")}
+    return {**known, "quality": quality, **data, **shared}
 
 
 def _returns(
@@ -83,38 +139,42 @@ def _returns(
 ) -> Iterator[tuple[str, list[np.ndarray]]]:
     for arm in ARMS:
         if all(arm in cells[shift] for cells in (base, agent) for shift in shifts):
+            if any(base[shift][arm].get("seeds") != agent[shift][arm].get("seeds") for shift in shifts):
+                raise cli.BadInput(f"these are not the same episodes: the seeds of {arm} differ")
             yield arm, [np.mean([cells[shift][arm]["returns"] for shift in shifts], 0) for cells in (base, agent)]
 
 
 def format_pair(base: str, agent: str, compared: Compared) -> str:
     """Markdown table of two agents: a row for each shift and arm."""
-    lines = [f"| shift | policy | {base} | {agent} | difference | won / lost / tied |", "|---|---|---|---|---|---|"]
+    lines = [f"| met | policy | {base} | {agent} | difference | won / lost / tied |", "|---|---|---|---|---|---|"]
     for (shift, arm), c in compared.items():
-        difference = c.difference.format("+")
-        lines.append(f"| {shift} | {arm} | {c.frozen} | {c.adapted} | {difference} | {c.won} / {c.lost} / {c.tied} |")
+        texts = [c.base.format("", c.digits), c.agent.format("", c.digits), c.difference.format("+", c.digits)]
+        lines.append(f"| {shift} | {arm} | {' | '.join(texts)} | {c.won} / {c.lost} / {c.tied} |")
     return "\n".join(lines)
 
 
-def format_ablations(described: list[dict[str, str]], folder: Path) -> str:
-    """Markdown table of many pairs whose files lie below a folder: a row each.
+def format_ablations(described: list[dict[str, str]], file: Path) -> str:
+    """Markdown table of the pairs that a file describes, a row each; what it names lies below its folder.
 
     Both frozen in the training environment and under the hard shifts, and as both adapt the mean of these.
     """
-    ablations = [settings.from_dict(Ablation, one, f"ablations[{number}]") for number, one in enumerate(described)]
-    pairs = [[find_evaluation(name, folder) for name in (a.base, a.agent)] for a in ablations]
-    found = [compare_evaluations(*pair) for pair in pairs]
-    columns = {shift: (shift, "frozen") for shift in ("none", *HARD)} | {f"{MEAN}, adapting": (MEAN, "adapted")}
+    columns = {shift: (shift, "frozen") for shift in ("none", *HARD)} | {f"{MEAN}, adapted": (MEAN, "adapted")}
     lines = [f"| from | to | what changed | {' | '.join(columns)} |", "|---" * (len(columns) + 3) + "|"]
-    for ablation, compared in zip(ablations, found, strict=True):
-        texts = [_format_change(compared.get(key)) for key in columns.values()]
-        lines.append(
-            f"| {_title(ablation.base)} | {_title(ablation.agent)} | {ablation.change} | {' | '.join(texts)} |"
-        )
+    for number, one in enumerate(described):
+        where = f"{file}: ablations[{number}]"
+        ablation = settings.from_dict(Ablation, one, where)
+        try:
+            pair = [find_evaluation(name, file.parent) for name in (ablation.base, ablation.agent)]
+            compared = compare_evaluations(*pair)
+        except (cli.BadInput, FileNotFoundError) as error:
+            raise cli.BadInput(f"{where}: {error}") from error
+        cells = [titles(ablation.base)[0], titles(ablation.agent)[0], ablation.change]
+        lines.append(f"| {' | '.join([*cells, *(_format_change(compared.get(key)) for key in columns.values())])} |")
     return "\n".join(lines)
 
 
-def _format_change(c: Comparison | None) -> str:
-    return "" if c is None else f"{c.frozen.mean:.0f} → {c.adapted.mean:.0f} ({c.difference.format('+')})"
+def _format_change(pair: Pair | None) -> str:
+    return "" if pair is None else f"{pair.base.mean:.0f} → {pair.agent.mean:.0f} ({pair.difference.format('+')})"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Files that scripts/eval.py writes with --output, read again."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from pad.deployment import ADAPTATIONS, AdaptationConfig
 
 SETTINGS = {"checkpoint", "shift", "episodes", "seed", "adaptation"}
 """What every evaluation says of itself, among others."""
+ARMS = ("frozen", "adapted", "null")
+"""Policies that an evaluation may hold, under each shift."""
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
@@ -44,16 +47,23 @@ def check_evaluation(record: dict[str, Any], path: Path) -> dict[str, Any]:
     """The record itself.
 
     Raises:
-        BadInput: when it is none of scripts/eval.py.
+        BadInput: when it is none of scripts/eval.py, or its numbers are not whole.
     """
     try:
-        missing = SETTINGS - set(record["settings"])
-        for cell in shifts_of(record).values():
-            cell["frozen"]["returns"]
+        missing, env, cells = SETTINGS - set(record["settings"]), record["env"], shifts_of(record)
+        arms = [(shift, arm, cell[arm]["returns"]) for shift, cell in cells.items() for arm in ARMS if arm in cell]
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise cli.BadInput(f"{path} is not an evaluation file: {error!r}") from error
-    if missing:
-        raise cli.BadInput(f"{path} is not an evaluation file: its settings lack {', '.join(sorted(missing))}")
+    if missing or not isinstance(env, dict):
+        lacks = ", ".join(sorted(missing)) or "the environment"
+        raise cli.BadInput(f"{path} is not an evaluation file: its settings lack {lacks}")
+    for shift, arm, returns in arms:
+        numbers = [value for value in returns if isinstance(value, (int, float)) and math.isfinite(value)]
+        if len(numbers) != len(returns) or len(numbers) != record["settings"]["episodes"]:
+            raise cli.BadInput(
+                f"{path} is not whole: {shift}, {arm} has {len(numbers)} finite returns of "
+                f"{record['settings']['episodes']} episodes"
+            )
     return record
 
 

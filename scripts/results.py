@@ -13,6 +13,8 @@ and fails where one says something else.
 """
 
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from zoo import format_training
 from pad import settings
 from pad.checkpoint import ZOO
 from pad.evaluation import Comparison
+from pad.tracking import say
 
 MARKER = "<!-- results"
 START, END = f"{MARKER}: written by scripts/results.py -->", "<!-- end of results -->"
@@ -44,6 +47,15 @@ Compared = dict[tuple[str, str], tuple[str, Comparison]]
 """By agent and shift the task, and how both arms did."""
 
 
+@dataclass(frozen=True)
+class Table:
+    """What stands in one place of a document."""
+
+    document: str
+    text: str
+    start: str = START
+
+
 def main() -> None:
     arguments = sys.argv[1:]
     if not arguments or {"-h", "--help"} & set(arguments):
@@ -52,51 +64,91 @@ def main() -> None:
     paths = [Path(argument) for argument in arguments if argument != "--check"]
     if not paths:
         raise cli.BadInput("results.py --check takes the files that hold the numbers")
-    folders, files = [p for p in paths if p.is_dir()], [(p, read_numbers(p)) for p in paths if not p.is_dir()]
-    records = [record for _, record in files]
-    if folders:
-        results = [read_results(folder) for folder in folders]
-        comparable = list(map(comparable_cells, results))
-        put(Path("docs/benchmark.md"), "\n\n".join(map(make_overview, results)), "--check" in arguments)
-        if any(comparable):
-            shown = [make_tables(folder) for folder, cells in zip(results, comparable, strict=True) if cells]
-            put(Path("README.md"), "\n\n".join(shown), "--check" in arguments, START_PUBLISHED)
-            table = compare_with_published({key: cell for cells in comparable for key, cell in cells.items()})
-            put(Path("docs/results.md"), table, "--check" in arguments, START_PUBLISHED)
+    files = {path: read_numbers(path) for path in paths if not path.is_dir()}
+    tables = [
+        *benchmark_tables([read_results(path) for path in paths if path.is_dir()]),
+        *evaluation_tables([record for record in files.values() if not OTHERS & set(record)]),
+        *training_tables(files),
+        *screening_tables(files),
+        *measurement_tables(list(files.values())),
+    ]
+    put(tables, "--check" in arguments)
+
+
+def benchmark_tables(folders: list[ResultsFolder]) -> list[Table]:
+    """Of folders of scripts/benchmark.py."""
+    if not folders:
+        return []
+    tables = [Table("docs/benchmark.md", "\n\n".join(map(make_overview, folders)))]
+    comparable = list(map(comparable_cells, folders))
+    if any(comparable):
+        shown = [make_tables(folder) for folder, cells in zip(folders, comparable, strict=True) if cells]
+        beside = compare_with_published({key: cell for cells in comparable for key, cell in cells.items()})
+        tables.append(Table("README.md", "\n\n".join(shown), START_PUBLISHED))
+        tables.append(Table("docs/results.md", beside, START_PUBLISHED))
+    return tables
+
+
+def evaluation_tables(evaluations: list[dict[str, Any]]) -> list[Table]:
+    """Of evaluations, those of other settings than the default's among them."""
+    if not evaluations:
+        return []
+    default = [record for record in evaluations if record["settings"]["adaptation"] == "default"]
+    if not default:
+        raise cli.BadInput("none of these evaluations is of the default setting: name pad/zoo/*/evaluation.json too")
+    families = by_family(default, lambda record: record["settings"]["checkpoint"])
+    gains = "\n\n".join(format_gains(records, name) for name, records in families.items())
+    parts = {
+        "Beside published returns, on our own data": compare_with_published(evaluated_cells(default)),
+        "Mean gain": gains,
+        "Each agent": make_summary(default),
+        "How often each agent learned": format_learning(default),
+        "Every cell": make_table(evaluations),
+    }
+    whole = "\n\n".join(f"### {title}\n\n{text}" for title, text in parts.items())
+    return [Table("README.md", gains), Table("docs/results.md", whole)]
+
+
+def training_tables(files: Mapping[Path, dict[str, Any]]) -> list[Table]:
+    """How the agents were trained whose evaluations these are, and what changes in training brought."""
+    agents = [path.parent for path in files if path.resolve().parent.parent == ZOO.resolve()]
+    ablations = [format_ablations(record["ablations"], path) for path, record in files.items() if "ablations" in record]
+    return [
+        *([Table("docs/zoo.md", format_training(agents))] if agents else []),
+        *([Table("docs/zoo.md", "\n\n".join(ablations), START_ABLATIONS)] if ablations else []),
+    ]
+
+
+def screening_tables(files: Mapping[Path, dict[str, Any]]) -> list[Table]:
+    """Of screenings, a place each: they met different episodes."""
+    tables = []
+    for path, record in files.items():
+        if "candidate" in first_row(record):
+            start = f"{MARKER} of {path.stem}: written by scripts/results.py -->"
+            if start in Path("docs/adaptation.md").read_text():
+                tables.append(Table("docs/adaptation.md", format_screened(record), start))
+            else:
+                say(f"{path} has no place in docs/adaptation.md, and is left out: it wants a line {start}")
+    return tables
+
+
+def measurement_tables(records: list[dict[str, Any]]) -> list[Table]:
+    """Of what was timed, a table for each machine, and of deployment."""
     deployed = [
         form(record)
         for key, form in (("blocks", format_latency), ("points", format_soak), ("head", format_sb3))
         for record in records
         if key in record
     ]
-    if deployed:
-        put(Path("docs/deploy.md"), "\n\n".join(deployed), "--check" in arguments)
-    evaluations = [record for record in records if not OTHERS & set(record)]
-    if evaluations:
-        default = [record for record in evaluations if record["settings"]["adaptation"] == "default"]
-        if not default:
-            raise cli.BadInput(
-                "none of these evaluations is of the default setting: name pad/zoo/*/evaluation.json too"
-            )
-        families = by_family(default, lambda record: record["settings"]["checkpoint"])
-        gains = [format_gains(records, name) for name, records in families.items()]
-        put(Path("README.md"), "\n\n".join(gains), "--check" in arguments)
-        tables = (compare_with_published(evaluated_cells(default)), *gains, make_summary(default),
-                  format_learning(default), make_table(evaluations))  # fmt: skip
-        put(Path("docs/results.md"), "\n\n".join(tables), "--check" in arguments)
-    ablations = [format_ablations(record["ablations"], path.parent) for path, record in files if "ablations" in record]
-    if ablations:
-        put(Path("docs/zoo.md"), "\n\n".join(ablations), "--check" in arguments, START_ABLATIONS)
-    agents = [path.parent for path in paths if path.is_file() and path.resolve().parent.parent == ZOO.resolve()]
-    if agents:
-        put(Path("docs/zoo.md"), format_training(agents), "--check" in arguments)
-    for path, record in files:
-        if "candidate" in record.get("rows", [{}])[0]:  # a place each: they met different episodes
-            start = f"{MARKER} of {path.stem}: written by scripts/results.py -->"
-            put(Path("docs/adaptation.md"), format_screened(record), "--check" in arguments, start)
-    measured = [record for record in records if "ours_ms" in record.get("rows", [{}])[0]]
-    if measured:  # a table for each machine
-        put(Path("docs/speed.md"), "\n\n".join(map(format_measured, measured)), "--check" in arguments)
+    measured = [format_measured(record) for record in records if "ours_ms" in first_row(record)]
+    found = {"docs/deploy.md": deployed, "docs/speed.md": measured}
+    return [Table(document, "\n\n".join(texts)) for document, texts in found.items() if texts]
+
+
+def first_row(record: dict[str, Any]) -> dict[str, Any]:
+    """By which rows of one kind are told from those of another."""
+    rows = record.get("rows") or [{}]
+    return dict(rows[0])
 
 
 def format_screened(record: dict[str, Any]) -> str:
@@ -150,22 +202,26 @@ def format_sb3(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def put(document: Path, table: str, check: bool, start: str = START) -> None:
-    """Put a table between the markers of a document, or check that it stands there.
+def put(tables: list[Table], check: bool) -> None:
+    """Put each table between the markers of its document, or check that it stands there; all of them or none.
 
     Raises:
-        BadInput: when the markers are missing, or the document says something else.
+        BadInput: when markers are missing, or a document says something else.
     """
-    text = document.read_text()
-    before, found, rest = text.partition(start)
-    old, ended, after = rest.partition(END)
-    if not found or not ended or MARKER in old:  # the end that was found would be that of a later table
-        raise cli.BadInput(f"{document} has no markers {start} and {END}")
-    fresh = f"{before}{start}\n{table}\n{END}{after}"
-    if not check:
-        cli.write_text(document, fresh)
-    elif fresh != text:
-        raise cli.BadInput(f"{document} does not say what the files say; run scripts/results.py without --check")
+    fresh: dict[Path, str] = {}
+    for table in tables:
+        document = Path(table.document)
+        text = fresh.get(document) or document.read_text()
+        before, found, rest = text.partition(table.start)
+        old, ended, after = rest.partition(END)
+        if not found or not ended or MARKER in old:  # the end that was found would be that of a later table
+            raise cli.BadInput(f"{document} has no markers {table.start} and {END}")
+        fresh[document] = f"{before}{table.start}\n{table.text}\n{END}{after}"
+    for document, text in fresh.items():
+        if not check:
+            cli.write_text(document, text)
+        elif text != document.read_text():
+            raise cli.BadInput(f"{document} does not say what the files say; run scripts/results.py without --check")
 
 
 def evaluated_cells(records: list[dict[str, Any]]) -> Compared:

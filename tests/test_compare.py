@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cli
 import pytest
-from compare import compare_evaluations, find_evaluation, format_ablations, format_pair
+from compare import compare_evaluations, find_evaluation, format_ablations, format_pair, titles
 
 ROOT = Path(__file__).parents[1]
 HARD = ("color_hard", "video_easy", "video_hard")
@@ -15,12 +15,17 @@ def evaluation(returns: dict[str, list[float]], adapted: float | None = 10.0, **
     """Of an agent whose adapting arm gains `adapted` in every episode; None where it was never asked to adapt."""
     cells = {}
     for shift, frozen in returns.items():
-        cells[shift] = {"frozen": {"returns": frozen}}
+        cells[shift] = {"frozen": {"returns": frozen, "seeds": [7, 8]}}
         if adapted is not None:
-            cells[shift]["adapted"] = {"returns": [value + adapted for value in frozen]}
+            cells[shift]["adapted"] = {"returns": [value + adapted for value in frozen], "seeds": [7, 8]}
     chosen = {"checkpoint": "walker", "shift": list(returns), "episodes": 2, "seed": 0, "adaptation": "default"}
     env = {"task": "walker_walk", "quality": "fast", "shift_data": None}
     return {"settings": {**chosen, **settings}, "env": env, "shifts": cells}
+
+
+def write(path: Path, record: dict) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(record))
 
 
 def test_agents_are_compared_episode_by_episode_frozen_and_adapting():
@@ -43,17 +48,29 @@ def test_the_mean_of_the_hard_shifts_is_taken_within_each_episode():
 
 
 def test_what_one_of_both_did_not_meet_is_left_out():
-    base = evaluation({"none": [1.0, 2.0], "color_hard": [1.0, 2.0]}, adapted=None)
+    hard = {shift: [1.0, 2.0] for shift in HARD}
+    base = evaluation({"none": [1.0, 2.0], **hard}, adapted=None)
     assert list(compare_evaluations(base, evaluation({"color_hard": [3.0, 4.0]}))) == [("color_hard", "frozen")]
+    agent = evaluation(hard)
+    del agent["shifts"]["video_hard"]["adapted"]
+    found = compare_evaluations(evaluation(hard), agent)
+    assert ("mean of 3", "frozen") in found
+    assert ("mean of 3", "adapted") not in found
+
+
+def test_a_file_of_a_single_shift_is_compared_as_one_of_several():
+    alone = evaluation({"none": [1.0, 2.0]})
+    (cell,) = alone.pop("shifts").values()
+    assert ("none", "frozen") in compare_evaluations({**alone, **cell}, evaluation({"none": [1.0, 2.0]}))
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"seed": 1}, "seed is 0 in one and 1 in the other"),
-        ({"episodes": 3}, "episodes is 2 in one and 3 in the other"),
-        ({"quality": "standard"}, "quality is fast in one and standard in the other"),
-        ({"shift_data": "videos"}, "shift_data is None in one and videos in the other"),
+        ({"seed": 1, "episodes": 3}, "seed is 0 and 1, episodes is 2 and 3"),
+        ({"quality": "standard"}, "quality is fast and standard"),
+        ({"shift_data": "videos"}, "shift_data is None and videos"),
+        ({"shift_split": "train"}, "shift_split is None and train"),
     ],
 )
 def test_agents_that_met_other_episodes_are_not_compared(changed, message):
@@ -62,21 +79,73 @@ def test_agents_that_met_other_episodes_are_not_compared(changed, message):
         compare_evaluations(evaluation(returns), evaluation(returns, **changed))
 
 
-def test_agents_that_met_no_shift_in_common_are_not_compared():
-    with pytest.raises(cli.BadInput, match="no shift in common: one met none, the other color_hard"):
+@pytest.mark.parametrize(("key", "value"), [("task", "walker_stand"), ("episode_length", 500), ("action_repeat", 2)])
+def test_agents_of_other_environments_are_not_compared(key, value):
+    base, agent = (evaluation({"none": [1.0, 2.0]}) for _ in range(2))
+    agent["env"][key] = value
+    with pytest.raises(cli.BadInput, match=f"{key} is .* and {value}"):
+        compare_evaluations(base, agent)
+
+
+def test_the_tasks_own_action_repeat_is_the_same_spelled_out_or_not():
+    base, agent = (evaluation({"none": [1.0, 2.0]}) for _ in range(2))
+    agent["env"]["action_repeat"] = 4
+    assert compare_evaluations(base, agent)
+
+
+def test_the_folder_that_an_agent_was_trained_before_is_not_the_one_that_it_met():
+    base, agent = (evaluation({"none": [1.0, 2.0]}) for _ in range(2))
+    agent["env"]["shift_data"] = "films"
+    assert compare_evaluations(base, agent)
+    with pytest.raises(cli.BadInput, match="shift_data is films and None"):
+        compare_evaluations(evaluation({"none": [1.0, 2.0]}, shift_data="films"), agent)
+
+
+def test_other_seeds_are_other_episodes():
+    base, agent = (evaluation({"none": [1.0, 2.0]}) for _ in range(2))
+    agent["shifts"]["none"]["frozen"]["seeds"] = [8, 9]
+    with pytest.raises(cli.BadInput, match="the seeds of frozen differ"):
+        compare_evaluations(base, agent)
+
+
+def test_in_environments_of_the_users_where_training_was_does_not_matter():
+    scene = "robot:make"
+    base, agent = (evaluation({scene: [0.1, 0.2]}, env=[scene]) for _ in range(2))
+    agent["env"] = {}
+    assert (scene, "frozen") in compare_evaluations(base, agent)
+
+
+def test_agents_that_met_nothing_in_common_are_not_compared():
+    with pytest.raises(cli.BadInput, match="nothing in common: one met none, the other color_hard"):
         compare_evaluations(evaluation({"none": [1.0, 2.0]}), evaluation({"color_hard": [1.0, 2.0]}))
 
 
-def test_tables_name_both_agents(tmp_path):
+def test_tables_name_both_agents_and_show_small_returns(tmp_path):
     for name, gain in (("before", 0.0), ("after", 5.0)):
         record = evaluation({shift: [100 + gain, 200 + gain] for shift in ("none", *HARD)}, adapted=None)
-        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+        write(tmp_path / f"{name}.json", record)
     described = [{"base": "before.json", "agent": "after.json", "change": "longer"}]
-    row = format_ablations(described, tmp_path).splitlines()[-1]
+    row = format_ablations(described, tmp_path / "ablations.json").splitlines()[-1]
     assert row.startswith("| before | after | longer | 150 → 155 (+5 [+5, +5]) |")
     assert row.endswith("|  |")  # nobody adapted
-    pair = compare_evaluations(*(find_evaluation(f"{name}.json", tmp_path) for name in ("before", "after")))
-    assert format_pair("before", "after", pair).startswith("| shift | policy | before | after | difference |")
+    pair = compare_evaluations(evaluation({"none": [0.5, 0.5]}), evaluation({"none": [0.25, 0.25]}, adapted=None))
+    header, _, row = format_pair("before", "after", pair).splitlines()
+    assert header == "| met | policy | before | after | difference | won / lost / tied |"
+    assert row == (
+        "| none | frozen | 0.500 [0.500, 0.500] | 0.250 [0.250, 0.250] | -0.250 [-0.250, -0.250] | 0 / 2 / 0 |"
+    )
+
+
+def test_a_pair_that_cannot_be_compared_is_told_by_its_place(tmp_path):
+    described = [{"base": "walker_walk", "agent": "nowhere.json", "change": "none"}]
+    with pytest.raises(cli.BadInput, match=r"ablations.json: ablations\[0\]: no evaluation 'nowhere.json'"):
+        format_ablations(described, tmp_path / "ablations.json")
+
+
+def test_files_that_are_called_alike_are_told_apart():
+    assert titles("walker_walk", "runs/later.json") == ["walker_walk", "later"]
+    assert titles("a/evaluation.json", "b/evaluation.json") == ["a", "b"]
+    assert titles("a/result.json", "b/result.json") == ["a/result", "b/result"]
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess:
@@ -87,17 +156,34 @@ def call(*arguments: str) -> subprocess.CompletedProcess:
 def test_the_command_compares_agents_that_ship_by_name():
     shown = call("walker_walk", "walker_walk_2")
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.startswith("| shift | policy | walker_walk | walker_walk_2 |")
-    other = call("walker_walk", "finger_spin")
-    assert other.returncode == 2
-    assert "task is walker_walk in one and finger_spin in the other" in other.stderr
+    assert shown.stdout.startswith("| met | policy | walker_walk | walker_walk_2 |")
+    assert "They adapt" not in shown.stdout
+    same = call("walker_walk", "walker_walk")
+    assert same.returncode == 2
+    assert "one and the same evaluation" in same.stderr
 
 
-def test_a_name_that_is_neither_agent_nor_file_is_told(tmp_path):
+def test_that_two_evaluations_adapt_in_different_ways_is_said():
+    shown = call("walker_walk", str(ROOT / "results" / "walker_walk_home.json"))
+    assert "They adapt in different ways: default, and configs/home/home.yaml." in shown.stdout
+
+
+def test_a_name_that_is_neither_agent_nor_file_is_told_with_those_that_are(tmp_path):
+    with pytest.raises(FileNotFoundError, match="'walker_fly': neither a file nor an agent that ships: .*walker_walk"):
+        find_evaluation("walker_fly")
+    assert find_evaluation(str(ROOT / "pad" / "zoo" / "walker_walk")) == find_evaluation("walker_walk")
+    write(tmp_path / "walker_walk.json", evaluation({"none": [1.0, 2.0]}))
+    assert find_evaluation("walker_walk", tmp_path)["settings"]["episodes"] == 50
+
+
+def test_files_that_are_no_whole_evaluation_are_told(tmp_path):
     (tmp_path / "broken.json").write_text("[1]")
     (tmp_path / "other.json").write_text('{"rows": []}')
-    with pytest.raises(FileNotFoundError, match="walker_fly"):
-        find_evaluation("walker_fly")
-    for name in ("broken.json", "other.json"):
-        with pytest.raises(cli.BadInput, match=f"{name} is not an evaluation file"):
-            find_evaluation(name, tmp_path)
+    write(tmp_path / "nowhere.json", {**evaluation({"none": [1.0, 2.0]}), "env": None})
+    for name in ("broken", "other", "nowhere"):
+        with pytest.raises(cli.BadInput, match=f"{name}.json is not an evaluation file"):
+            find_evaluation(f"{name}.json", tmp_path)
+    for returns in ([1.0], [1.0, float("nan")], [1.0, "two"]):
+        write(tmp_path / "short.json", evaluation({"none": returns}, adapted=None))
+        with pytest.raises(cli.BadInput, match=r"short.json is not whole: none, frozen has 1 finite returns of 2"):
+            find_evaluation("short.json", tmp_path)
