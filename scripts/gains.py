@@ -95,6 +95,31 @@ def format_learning(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def format_regret(records: list[dict[str, Any]], beyond: float = 3.0) -> str:
+    """Markdown table of evaluations: where adaptation lost so much more than the same motion of the weights at random.
+
+    Means over all episodes of what either lost where it lost; most first.
+    """
+    rows = []
+    for record in records:
+        for shift, cell in shifts_of(record).items():
+            if "null_comparison" in cell:
+                regret, at_random = (cell[which]["regret"] for which in ("comparison", "null_comparison"))
+                difference = Interval(**cell["comparison"]["difference"]).format("+")
+                texts = f"{difference} | {regret:.1f} | {at_random:.1f} |"
+                rows.append((regret - at_random, f"| {record['settings']['checkpoint']} | {shift} | {texts}"))
+    found = [text for more, text in sorted(rows, reverse=True) if more >= beyond]
+    return "\n".join(
+        [
+            f"{len(found)} of {len(rows)} cells, by {beyond:g} points and more:",
+            "",
+            "| agent | shift | adapted − frozen | regret | regret, moved at random |",
+            "|---|---|---|---|---|",
+            *found,
+        ]
+    )
+
+
 def share_learned(arm: dict[str, Any]) -> float:
     """Of the decisions that the gate judged."""
     learned, shut = sum(arm["updates"]), sum(guards.get("gate", 0) for guards in arm["guards"])

@@ -22,7 +22,7 @@ import cli
 from compare import format_ablations
 from evaluations import check_evaluation, is_as_named, read_record, shifts_of
 from families import by_family
-from gains import format_gains, format_learning
+from gains import format_gains, format_learning, format_regret
 from latency import Block, LatencyConfig, format_blocks
 from published import PUBLISHED, SHIFTS, TASKS, published
 from report_overview import make_overview, make_tables
@@ -103,6 +103,7 @@ def evaluation_tables(evaluations: list[dict[str, Any]]) -> list[Table]:
         "Mean gain": gains,
         "Each agent": make_summary(default),
         "How often each agent learned": format_learning(default),
+        "Regret beyond chance": format_regret(default),
         "Every cell": make_table(evaluations),
     }
     whole = "\n\n".join(f"### {title}\n\n{text}" for title, text in parts.items())
@@ -299,7 +300,7 @@ def published_rows(cells: Compared, shifts: list[str], columns: list[tuple[str, 
 def make_table(records: list[dict[str, Any]]) -> str:
     """Markdown table of evaluations: one row for each agent, shift and adaptation setting."""
     columns = ["agent", "shift", "episodes", "frozen", "adaptation", "adapted", "adapted − frozen", "won / lost / tied",
-               "regret", "null regret", "catastrophes"]  # fmt: skip
+               "regret", "regret, moved at random", "catastrophes"]  # fmt: skip
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     cells = [(record["settings"], shift, cell) for record in records for shift, cell in shifts_of(record).items()]
     agents = list(dict.fromkeys(chosen["checkpoint"] for chosen, _, _ in cells))

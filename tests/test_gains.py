@@ -1,5 +1,5 @@
 import pytest
-from gains import format_gains, format_learning, mean_gain, share_learned
+from gains import format_gains, format_learning, format_regret, mean_gain, share_learned
 
 HARD = ("color_hard", "video_easy", "video_hard")
 
@@ -59,3 +59,21 @@ def test_what_the_gate_let_through_is_a_share_of_what_it_judged():
     assert share_learned(RECORDS[0]["shifts"]["none"]["adapted"]) == 0.75
     assert share_learned({"updates": [0], "guards": [{}]}) == 0
     assert "| walker_2 |  | 75 % | 75 % | 75 % |" in format_learning(RECORDS)
+
+
+def test_where_adaptation_loses_more_than_chance_is_listed_most_first():
+    def cell(regret: float, at_random: float) -> dict:
+        difference = {"mean": -1.0, "low": -2.0, "high": 0.0}
+        return {
+            "comparison": {"regret": regret, "difference": difference},
+            "null_comparison": {"regret": at_random},
+        }
+
+    cells = {"none": cell(9, 5), "color_easy": cell(30, 20), "color_hard": cell(7, 5), "video_easy": cell(1, 90)}
+    del cells["video_easy"]["null_comparison"]  # never asked for there
+    table = format_regret([{"settings": {"checkpoint": "walker"}, "shifts": cells}])
+    assert table.startswith("2 of 3 cells")
+    assert table.splitlines()[-2:] == [
+        "| walker | color_easy | -1 [-2, +0] | 30.0 | 20.0 |",
+        "| walker | none | -1 [-2, +0] | 9.0 | 5.0 |",
+    ]
