@@ -140,7 +140,10 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         action = self._shift.act(action)
         control = self._low + (np.clip(action, -1, 1) + 1) / 2 * (self._high - self._low)
         reward = 0.0
-        for _ in range(self.config.steps_per_decision):
+        repeat = self.config.steps_per_decision
+        # The last decision is shorter where the length is no multiple of it.
+        left = self.config.episode_length - self._agent_steps * repeat
+        for _ in range(min(repeat, left) if left > 0 else repeat):
             timestep = self._env.step(control)
             reward += float(timestep.reward)
             if timestep.last():

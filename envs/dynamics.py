@@ -8,7 +8,7 @@ from dm_control.mujoco import Physics
 
 _PARTS = {
     "mass": ("body_mass", "body_inertia"),
-    "friction": ("geom_friction", "dof_damping"),
+    "friction": ("geom_friction", "dof_damping", "dof_frictionloss"),
     "gain": ("actuator_gainprm", "actuator_biasprm"),
 }
 _DERIVED = ("body_subtreemass", "body_invweight0", "dof_M0", "dof_invweight0", "tendon_invweight0")
@@ -37,7 +37,7 @@ class Dynamics:
         self._data.xfrc_applied[:] = 0
 
     def scale(self, part: str, factor: float) -> None:
-        """Multiply `mass` (and inertia), `friction` (of contacts, and damping of joints) or `gain` (of actuators).
+        """Multiply `mass` (and inertia), `friction` (of contacts and joints) or `gain` (of actuators).
 
         Raises:
             ValueError: when the task has nothing of that kind.

@@ -46,6 +46,8 @@ class SensorShift(gym.Wrapper):
             )
         self._channels_first = shape[2] not in (1, 3)
         self._shift, self._horizon, self._agent_steps = _make(shift), horizon, 0
+        # The same sensor for those who watch: it may keep what it has shown, which must not depend on being watched.
+        self._watched = _make(shift)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         obs, info = self.env.reset(seed=seed, options=options)
@@ -55,20 +57,23 @@ class SensorShift(gym.Wrapper):
         elif not hasattr(self, "_rng"):
             self._rng = np.random.default_rng()
         self._agent_steps = 0
-        self._shift.begin(cast(Scene, _Nothing(self._horizon)), int(self._rng.integers(2**32)))
+        scene, drawn = cast(Scene, _Nothing(self._horizon)), int(self._rng.integers(2**32))
+        self._shift.begin(scene, drawn)
+        self._watched.begin(scene, drawn)
         return self._seen(obs), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(action)
         self._agent_steps += 1
         self._shift.advance(self._agent_steps)
+        self._watched.advance(self._agent_steps)
         return self._seen(obs), reward, terminated, truncated, info
 
     def render(self) -> Any:
         """The environment's own picture, through the same sensor where it is uint8 (height, width, 3)."""
         picture = self.env.render()
         if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3:
-            return self._shift.apply(picture.copy()).copy()  # a shift may keep what it has shown
+            return self._watched.apply(picture.copy()).copy()
         return picture
 
     def _seen(self, obs: np.ndarray) -> np.ndarray:

@@ -62,9 +62,7 @@ def run_episode(env: gym.Env, policy: Policy, seed: int, record: bool = False) -
         episode.rewards.append(float(reward))
         if not np.isfinite(episode.rewards[-1]):
             raise ValueError(f"the reward of step {len(episode.rewards)} of the episode of seed {seed} is {reward}")
-        if len(episode.rewards) == LONG:
-            warnings.warn(f"an episode is not over after {LONG:,} decisions: does the environment ever end one "
-                          "(gymnasium.wrappers.TimeLimit)?", RuntimeWarning, stacklevel=2)  # fmt: skip
+        warn_of_length(len(episode.rewards))
         episode.updates += int(metrics.get("updates", 0))
         for name, value in metrics.items():
             if name.startswith("guards/"):
@@ -77,6 +75,13 @@ def run_episode(env: gym.Env, policy: Policy, seed: int, record: bool = False) -
     episode.steps = len(episode.rewards)
     episode.episode_return = float(np.sum(episode.rewards))
     return episode
+
+
+def warn_of_length(decisions: int) -> None:
+    """Say once of an episode that is this long already that it may never end."""
+    if decisions == LONG:
+        warnings.warn(f"an episode is not over after {LONG:,} decisions: does the environment ever end one "
+                      "(gymnasium.wrappers.TimeLimit)?", RuntimeWarning, stacklevel=3)  # fmt: skip
 
 
 _FEW = 10

@@ -16,8 +16,12 @@ from pad.deployment import FrozenPolicy
 from pad.deployment.camera import Observation
 from pad.deployment.head import load_head
 from pad.deployment.model import Model
+from pad.deployment.recordings import action_space_of
 from pad.deployment.torch_policy import TorchPolicy
 from pad.tracking import say
+
+REPEATED = 5
+"""Decisions that are made twice, to see whether a seed brings the same episode."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def make_env(name: str, film: bool = False) -> gym.Env:
 
 
 def check_env(name: str, env: gym.Env, policy: Agent | Model, film: bool) -> tuple[Observation, Any]:
-    """Begin an episode twice and act in it once; what cannot be evaluated is found out here.
+    """Begin an episode twice and act in it a few times; what cannot be evaluated is found out here.
 
     Returns:
         The first observation, and the policy's action.
@@ -179,10 +183,7 @@ def check_env(name: str, env: gym.Env, policy: Agent | Model, film: bool) -> tup
     """
     if isinstance(policy, Agent) and env.observation_space.shape != policy.obs_shape:
         raise cli.BadInput(f"the policy sees {policy.obs_shape}, {name} shows {env.observation_space}")
-    if isinstance(policy, Agent | TorchPolicy):
-        given = policy.action_space if isinstance(policy, TorchPolicy) else gym.spaces.Box(-1, 1, (policy.action_size,))
-        if not _takes(env.action_space, given):
-            raise cli.BadInput(f"{name} takes actions of {env.action_space}, the policy gives them in {given}")
+    check_actions(name, env, policy)
     obs = deepcopy(env.reset(seed=0)[0])  # it may be one array that is filled again and again
     try:
         action, second = (FrozenPolicy(policy).act(deepcopy(obs)) for _ in range(2))
@@ -193,10 +194,12 @@ def check_env(name: str, env: gym.Env, policy: Agent | Model, film: bool) -> tup
     if not _close(action, second):
         raise cli.BadInput(f"the policy gives {action} and then {second} for one observation: let act give the most "
                            "likely action")  # fmt: skip
-    next_obs, reward, *_ = deepcopy(env.step(action))
+    seen = [deepcopy(env.step(action))]
     picture = env.render() if film else None
+    while len(seen) < REPEATED and not (seen[-1][2] or seen[-1][3]):
+        seen.append(deepcopy(env.step(action)))
     again, _ = env.reset(seed=0)
-    if not _same(obs, again) or not _same((next_obs, reward), env.step(action)[:2]):
+    if not _same(obs, again) or not all(_same(step[:4], env.step(action)[:4]) for step in seen):
         say(f"{name}: the same seed brings another episode, so frozen and adapting do not meet the same ones")
     if film and not (isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.shape[2:] == (3,)):
         got = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
@@ -205,6 +208,17 @@ def check_env(name: str, env: gym.Env, policy: Agent | Model, film: bool) -> tup
             "render_mode is rgb_array?"
         )
     return obs, action
+
+
+def check_actions(name: str, env: gym.Env, policy: Any) -> None:
+    """Actions must mean the same to the policy and the environment.
+
+    Raises:
+        BadInput: when they do not.
+    """
+    given = action_space_of(policy)
+    if given is not None and not _takes(env.action_space, given):
+        raise cli.BadInput(f"{name} takes actions of {env.action_space}, the policy gives them in {given}")
 
 
 def check_policy(own: OwnPolicy, policy: Agent | Model, obs: Observation, action: Any) -> None:

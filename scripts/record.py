@@ -8,6 +8,7 @@ environment. Ctrl-C ends it and keeps the episodes that are over. Then: scripts/
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from typing import Any
 import cli
 import gymnasium as gym
 import torch
-from own import make_env
+from own import check_actions, make_env
 
 import envs
 from pad import settings
+from pad.agent import Agent
 from pad.checkpoint import load_checkpoint
-from pad.deployment.recordings import record_episodes
+from pad.deployment.model import Model
+from pad.deployment.recordings import action_space_of, record_episodes
 from pad.tracking import say
 
 
@@ -41,6 +44,8 @@ class RecordConfig:
     """Which episodes; no evaluation repeats one."""
     noise: float = 0.2
     """Share of random actions. Some show the head what the policy does not do; too many, what it never sees."""
+    limit: int | None = None
+    """Ends an episode after so many decisions. Default: when the environment ends it."""
     device: str = "cpu"
     """For a checkpoint."""
 
@@ -51,12 +56,34 @@ class RecordConfig:
             raise ValueError("a policy needs an env: a Gymnasium id, or module:function")
 
 
+class Told:
+    """A policy of the user's, whose errors are told by what failed."""
+
+    def __init__(self, policy: Any) -> None:
+        self._policy, self.action_space = policy, action_space_of(policy)
+
+    def reset(self) -> None:
+        """Tell the policy that an episode begins, if it wants to know."""
+        if callable(reset := getattr(self._policy, "reset", None)):
+            self._call(reset)
+
+    def act(self, obs: Any) -> Any:
+        """Its action."""
+        return self._call(self._policy.act, obs)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            raise cli.UsersError(f"the policy failed: {error!r}") from error
+
+
 def main() -> None:
     config = cli.parse(RecordConfig, sys.argv[1:])
     torch.set_num_threads(1)  # two beside a busy process are many times slower than one
     policy, env = load(config)
     try:
-        record_episodes(config.output, env, policy, config.episodes, config.seed, config.noise)
+        record_episodes(config.output, env, policy, config.episodes, config.seed, config.noise, config.limit)
     finally:
         env.close()
     named = f"--checkpoint {config.checkpoint}" if config.checkpoint else f"--policy {config.policy}"
@@ -69,7 +96,11 @@ def load(config: RecordConfig) -> tuple[Any, gym.Env]:
         assert config.env is not None
         assert config.policy is not None
         policy = cli.call_function(config.policy)  # first: its module may register the environment
-        return policy, make_env(config.env)
+        if not callable(getattr(policy, "act", None)):
+            raise cli.BadInput(f"{config.policy} must return what has act(obs), got {type(policy).__name__}")
+        env = make_env(config.env)
+        check_actions(config.env, env, policy)
+        return policy if isinstance(policy, Agent | Model) else Told(policy), env
     env = None if config.env is None else make_env(config.env)
     loaded = load_checkpoint(config.checkpoint, cli.check_device(config.device))
     if env is None:

@@ -105,6 +105,18 @@ def test_the_reward_of_a_decision_is_the_sum_over_its_simulator_steps():
     assert twice.step(action)[1] == pytest.approx(expected)
 
 
+def test_the_last_decision_is_shorter_where_the_length_is_no_multiple_of_it():
+    env = envs.make(EnvConfig(task="cartpole_balance", episode_length=10, action_repeat=4), "state")
+    env.reset(seed=0)
+    before, steps, over = env.unwrapped._env.physics.time(), [], False
+    while not over:
+        *_, over, _ = env.step(env.action_space.sample())
+        now = env.unwrapped._env.physics.time()
+        steps.append(round((now - before) / env.unwrapped._env.control_timestep()))
+        before = now
+    assert steps == [4, 4, 2]
+
+
 def test_the_state_is_offered_beside_the_observation_and_is_never_part_of_it():
     env = envs.make(EnvConfig(task="walker_walk", image_size=32))
     _, info = env.reset(seed=0)

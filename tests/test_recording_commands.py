@@ -126,6 +126,34 @@ def make_in_place():
     return InPlace(make_gradient_env())
 
 
+class Drifting(gym.Wrapper):
+    def reset(self, **settings):
+        self.steps = 0
+        return super().reset(**settings)
+
+    def step(self, action):
+        obs, reward, *rest = super().step(action)
+        self.steps += 1
+        return (obs, reward + (self.steps > 3) * np.random.uniform(), *rest)
+
+
+def make_drifting():
+    return Drifting(make_gradient_env())
+
+
+class Broken:
+    def act(self, obs):
+        raise KeyError("gripper")
+
+
+def make_broken():
+    return Broken()
+
+
+def make_nothing():
+    return 3
+
+
 def make_in_place_undetermined():
     return InPlace(make_undetermined())
 
@@ -319,12 +347,27 @@ def test_small_returns_are_shown_with_digits(folder):
     assert re.search(r"make_env +\d\.\d\d \[", result.stdout)
 
 
-@pytest.mark.parametrize("env", ["make_undetermined", "make_in_place_undetermined"])
+@pytest.mark.parametrize("env", ["make_undetermined", "make_in_place_undetermined", "make_drifting"])
 def test_an_environment_that_no_seed_determines_is_told(folder, env):
     command = f"eval.py --policy my_robot:make_policy --env my_robot:{env} --episodes 1 --workers 1"
     result = call(f"{command} --wandb disabled", folder)
     assert result.returncode == 0, result.stderr
     assert f"my_robot:{env}: the same seed brings another episode" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("--policy my_robot:make_policy --env my_robot:make_wide", "takes actions of Box(-3.0, 3.0"),
+        ("--policy my_robot:make_broken --env my_robot:make_env", "the policy failed: KeyError('gripper')"),
+        ("--policy my_robot:make_nothing --env my_robot:make_env", "must return what has act(obs), got int"),
+    ],
+)
+def test_a_policy_that_cannot_be_recorded_there_is_told_in_a_line(folder, named, message):
+    result = call(f"record.py {named} --episodes 1 --output unrecorded", folder)
+    assert result.returncode == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert not list(folder.glob("unrecorded/*.npz"))
 
 
 def test_a_module_of_an_environment_may_register_another(folder):

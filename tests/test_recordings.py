@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from conftest import make_agent
 
-from envs.gradient import make_gradient_env
+from envs.gradient import GradientEnv, make_gradient_env
 from pad.deployment import FrozenPolicy, as_model
 from pad.deployment.recordings import RecordedEpisode, load_episodes, record_episode, record_episodes
 
@@ -81,6 +81,27 @@ def test_an_interrupt_keeps_the_episodes_that_are_over(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         record_episodes(tmp_path, make_gradient_env(), Interrupted(), 9)
     assert [len(episode) for episode in load_episodes(tmp_path)] == [10, 10]
+
+
+def test_an_episode_without_an_end_is_ended_by_a_limit_and_warned_of(tmp_path, monkeypatch):
+    record_episodes(tmp_path, GradientEnv(), Still(), 2, limit=7)
+    assert [len(episode) for episode in load_episodes(tmp_path)] == [7, 7]
+    with pytest.raises(ValueError, match="at least one decision, got a limit of 0"):
+        record_episodes(tmp_path / "none", GradientEnv(), Still(), 1, limit=0)
+    monkeypatch.setattr("pad.evaluation.LONG", 5)
+    with pytest.warns(RuntimeWarning, match="not over after 5 decisions"):
+        record_episode(GradientEnv(), Still(), seed=0, limit=6)
+
+
+def test_random_actions_are_those_that_the_policy_could_give(gradient_env):
+    class Declared(Still):
+        action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+
+    endless = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    env = gym.wrappers.TransformAction(gradient_env, lambda action: action, endless)
+    actions = np.concatenate([record_episode(env, Declared(), seed, noise=1.0).actions for seed in range(10)])
+    assert np.abs(actions).max() <= 1
+    assert actions.std() > 0.4
 
 
 @pytest.mark.parametrize(("episodes", "noise"), [(0, 0.1), (1, -0.1), (1, 1.1), (1, float("nan"))])

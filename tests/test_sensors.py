@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import check_env
 from envs import SensorShift
 from envs.gradient import GradientEnv
 from envs.sensors import sensor_shifts
+from envs.shifts.sensor import Blur
 
 NAMES = sensor_shifts()
 
@@ -87,6 +88,31 @@ def test_what_people_see_goes_through_the_same_sensor():
     env = SensorShift(GradientEnv(layout="HWC"), "brightness")
     obs, _ = env.reset(seed=3)
     assert (env.render() == obs).all()
+
+
+class Elsewhere(gym.Wrapper):
+    """Shows people the picture of another camera, of the same size."""
+
+    def render(self):
+        return np.full((24, 24, 3), 7, np.uint8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whether_anybody_watches_does_not_change_what_the_policy_sees(name):
+    alone, watched = (SensorShift(Elsewhere(GradientEnv(layout="HWC")), name) for _ in range(2))
+    (first, _), (second, _) = (env.reset(seed=3) for env in (alone, watched))
+    assert (first == second).all()
+    for _ in range(40):
+        watched.render()
+        action = alone.action_space.sample()
+        assert (alone.step(action)[0] == watched.step(action)[0]).all()
+
+
+def test_out_of_focus_is_neither_darker_nor_lighter():
+    blur = Blur()
+    for blur.strength in (0.1, 0.5, 1.0):
+        for level in (1, 100, 255):
+            assert (blur.apply(np.full((84, 84, 3), level, np.uint8), 1) == level).all()
 
 
 def test_gray_pictures_are_pictures():

@@ -505,6 +505,15 @@ def test_the_published_films_are_read(shift, count):
     assert len(frames) > 50
 
 
+def test_joints_that_rub_dryly_rub_more_too():
+    env = envs.make(EnvConfig(task="finger_spin", shift="friction"), "state").unwrapped
+    plain = env._env.physics.model.ptr.dof_frictionloss.copy()
+    env.reset(seed=0)
+    changed = env._env.physics.model.ptr.dof_frictionloss
+    assert plain.any()
+    assert (changed[plain > 0] != plain[plain > 0]).all()
+
+
 @pytest.mark.parametrize("shift", ["none@0, color_hard@2", "friction:0", "noise@0, repeat@2"])
 def test_what_a_task_makes_of_its_model_stays(shift):
     """The spinner of finger_spin is smoother than its model says."""

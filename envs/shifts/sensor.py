@@ -26,7 +26,10 @@ class Blur(Sensor):
 
     def apply(self, picture: np.ndarray, agent_step: int) -> np.ndarray:
         width = _BLUR * self.strength * picture.shape[0]
-        return picture if width == 0 else gaussian_filter(picture, (width, width, 0))
+        if width == 0:
+            return picture
+        # Of bytes it would round down, once along each axis.
+        return _to_bytes(gaussian_filter(picture.astype(np.float32), (width, width, 0)))
 
 
 class Brightness(Sensor):

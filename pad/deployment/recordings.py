@@ -12,6 +12,7 @@ from pad.agent import Agent
 from pad.deployment.camera import Observation
 from pad.deployment.model import Model
 from pad.deployment.policy import FrozenPolicy
+from pad.evaluation import warn_of_length
 from pad.seeding import training_seed
 from pad.tracking import progress_bar
 
@@ -80,49 +81,62 @@ class RecordedEpisode:
             raise ValueError(f"{path} is no recorded episode: {reason}") from error
 
 
-def record_episode(env: gym.Env, policy: Any, seed: int, noise: float = 0.0) -> RecordedEpisode:
+def record_episode(
+    env: gym.Env, policy: Any, seed: int, noise: float = 0.0, limit: int | None = None
+) -> RecordedEpisode:
     """One episode.
 
     Args:
         policy: an agent of this package, a model, or anything whose `act` turns an observation into an action; where
             it has a `reset`, it is told that an episode begins.
         noise: chance of a random action at each step. Some of it shows the head actions that the policy does not take.
+        limit: ends the episode after so many decisions, if it has not ended by itself.
     """
+    space = action_space_of(policy) or env.action_space
     policy = FrozenPolicy(policy) if isinstance(policy, (Agent, Model)) else policy
     # A stream of its own: environments draw theirs from the seed itself.
     rng = np.random.default_rng([seed, *b"noise"])
-    env.action_space.seed(int(rng.integers(2**31)))
+    space.seed(int(rng.integers(2**31)))
     obs, _ = env.reset(seed=seed)
     if callable(reset := getattr(policy, "reset", None)):
         reset()
     episode, over = RecordedEpisode([_copied(obs)]), False
     while not over:
-        action = env.action_space.sample() if rng.uniform() < noise else policy.act(obs)
+        action = space.sample() if rng.uniform() < noise else policy.act(obs)
         obs, reward, terminated, truncated, _ = env.step(action)
-        over = terminated or truncated
+        over = terminated or truncated or len(episode.actions) + 1 == limit
         episode.observations.append(_copied(obs))
-        episode.actions.append(_held(action, env.action_space))
+        episode.actions.append(_held(action, space))
         episode.episode_return += float(reward)
+        warn_of_length(len(episode.actions))
     return episode
 
 
 def record_episodes(
-    folder: str | Path, env: gym.Env, policy: Any, episodes: int, seed: int = 0, noise: float = 0.0
+    folder: str | Path,
+    env: gym.Env,
+    policy: Any,
+    episodes: int,
+    seed: int = 0,
+    noise: float = 0.0,
+    limit: int | None = None,
 ) -> None:
     """Some episodes as .npz files in a folder; each is written when it is over, so an interrupt keeps whole ones.
 
     Raises:
         FileExistsError: when the folder holds recorded episodes already.
-        ValueError: when episodes or noise make no sense.
+        ValueError: when episodes, noise or the limit make no sense.
     """
     folder = Path(folder)
+    if limit is not None and limit < 1:
+        raise ValueError(f"an episode has at least one decision, got a limit of {limit}")
     if episodes < 1 or not 0 <= noise <= 1:
         raise ValueError(f"episodes must be at least 1 and noise from 0 to 1, got {episodes} and {noise}")
     if next(folder.glob("*.npz"), None) is not None:
         raise FileExistsError(f"{folder} holds recorded episodes already: name another folder")
     with progress_bar("recording", episodes, 0, "episodes") as bar:
         for number in range(episodes):
-            episode = record_episode(env, policy, training_seed(seed, number), noise)
+            episode = record_episode(env, policy, training_seed(seed, number), noise, limit)
             episode.save(folder / f"episode_{number:05d}.npz")
             bar.set_postfix_str(f"return {episode.episode_return:.4g}", refresh=False)
             bar.update(1)
@@ -140,6 +154,14 @@ def load_episodes(folder: str | Path) -> list[RecordedEpisode]:
     if not paths:
         raise FileNotFoundError(f"no recorded episodes (*.npz) in {folder}")
     return [RecordedEpisode.load(path) for path in paths]
+
+
+def action_space_of(policy: Any) -> gym.Space | None:
+    """What a policy says that its actions are; None where it says nothing."""
+    if isinstance(policy, Agent):
+        return gym.spaces.Box(-1.0, 1.0, (policy.action_size,), np.float32)
+    space = getattr(policy, "action_space", None)
+    return space if isinstance(space, gym.Space) else None
 
 
 def _held(action: Any, space: gym.Space) -> np.ndarray:
