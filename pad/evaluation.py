@@ -100,10 +100,10 @@ class Interval:
         return self.format()
 
     def format(self, sign: str = "", digits: int = 0) -> str:
-        """Rounded, as `mean [low, high]`; with sign "+" also where it is positive."""
+        """Rounded, as `mean [low, high]`; with sign "+" also where it is positive. Without bounds the mean alone."""
         numbers = (round(number, digits) + 0.0 for number in (self.mean, self.low, self.high))  # never -0
         mean, low, high = (f"{number:{sign}.{digits}f}" for number in numbers)
-        return f"{mean} [{low}, {high}]"
+        return f"{mean} [{low}, {high}]" if np.isfinite([self.low, self.high]).all() else mean
 
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:

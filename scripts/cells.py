@@ -248,13 +248,25 @@ def data_of(folder: str | None) -> str | None:
 
 def code_of(shifts: Sequence[str]) -> str | None:
     """Changes with any file that registers one of the shifts; None where they are all of this package."""
-    files = sorted({path for shift in dict.fromkeys(shifts) for path in registered_code(shift)})
+    files = {path: digest for shift in dict.fromkeys(shifts) for path, digest in registered_code(shift).items()}
     if not files:
         return None
-    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()[:16]
+    return hashlib.sha256(b"".join(files[path] for path in sorted(files))).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:
     """Of what a result depends on."""
     found = {name: importlib.metadata.version(name) for name in ("torch", "mujoco", "dm_control", "gymnasium", "numpy")}
-    return {"python": platform.python_version(), "pad": pad.__version__, **found}
+    return {"python": platform.python_version(), "pad": pad.__version__, "code": own_code(), **found}
+
+
+@cache
+def own_code() -> str:
+    """Changes with any module of pad and envs: between two versions results may change too."""
+    digest = hashlib.sha256()
+    for package in (pad, envs):
+        folder = Path(str(package.__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{path.relative_to(folder)}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]

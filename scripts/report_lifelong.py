@@ -92,6 +92,8 @@ def _make_lifelong(policy: str, cells: list[Cell], frozen: dict[int, Cell]) -> L
         check_paired(base, cell)
     assert cells[0].sequence is not None
     returns = np.array([cell.returns for cell in cells])
+    # Episodes of a policy that is never reset hang together: what is drawn again is its lives.
+    by_life = (cells[0].settings["adaptation"] or {}).get("reset") == "never"
     base_returns = np.array([base.returns for base in bases]) if bases else None
     met = meetings(cells[0].sequence)
     calm = met.get("none", [])
@@ -100,16 +102,16 @@ def _make_lifelong(policy: str, cells: list[Cell], frozen: dict[int, Cell]) -> L
         tuple(cells),
         tuple(bases),
         tuple(mean_interval(column) for column in returns.T),
-        _pair(returns, base_returns, range(returns.shape[1])),
+        _pair(returns, base_returns, range(returns.shape[1]), by_life),
         tuple(
             Remembering(
                 shift,
-                _pair(returns, base_returns, places[0]),
-                _pair(returns, base_returns, places[1]) if len(places) > 1 else None,
+                _pair(returns, base_returns, places[0], by_life),
+                _pair(returns, base_returns, places[1], by_life) if len(places) > 1 else None,
             )
             for shift, places in met.items()
         ),
-        _forgetting(returns, base_returns, calm[0], calm[-1]) if len(calm) > 1 else None,
+        _forgetting(returns, base_returns, calm[0], calm[-1], by_life) if len(calm) > 1 else None,
     )
 
 
@@ -124,17 +126,27 @@ def meetings(sequence: Sequence[str]) -> dict[str, list[range]]:
     return found
 
 
-def _pair(returns: np.ndarray, base: np.ndarray | None, places: range) -> Paired:
-    own = returns[:, places].ravel()
-    return Paired(mean_interval(own), None if base is None else mean_interval(own - base[:, places].ravel()))
+def _pair(returns: np.ndarray, base: np.ndarray | None, places: range, by_life: bool) -> Paired:
+    own = returns[:, places]
+    difference = None if base is None else _interval(own - base[:, places], by_life)
+    return Paired(_interval(own, by_life), difference)
 
 
-def _forgetting(returns: np.ndarray, base: np.ndarray | None, first: range, last: range) -> Paired:
+def _forgetting(returns: np.ndarray, base: np.ndarray | None, first: range, last: range, by_life: bool) -> Paired:
     """Paired episode by episode as far as both meetings go."""
     length = min(len(first), len(last))
 
     def change(values: np.ndarray) -> np.ndarray:
-        return (values[:, last[:length]] - values[:, first[:length]]).ravel()
+        return np.asarray(values[:, last[:length]] - values[:, first[:length]])
 
     own = change(returns)
-    return Paired(mean_interval(own), None if base is None else mean_interval(own - change(base)))
+    difference = None if base is None else _interval(own - change(base), by_life)
+    return Paired(_interval(own, by_life), difference)
+
+
+def _interval(values: np.ndarray, by_life: bool) -> Interval:
+    """Mean over lives and their episodes: (lives, episodes). Of a single life as a whole there is no interval."""
+    if not by_life:
+        return mean_interval(values.ravel())
+    means = values.mean(1)
+    return mean_interval(means) if len(means) > 1 else Interval(float(means[0]), -np.inf, np.inf)

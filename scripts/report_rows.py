@@ -4,6 +4,7 @@ Every number here is from returns of episodes; an adapted cell is compared with 
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,9 @@ from pad.statistics import (
     aggregate,
     compare_strata,
     interquartile_mean,
-    mean_score,
     probability_of_improvement,
     standard_deviation_over_seeds,
+    stratified_mean,
 )
 
 ALL_SHIFTS = "all shifts"
@@ -69,7 +70,9 @@ class Aggregate:
     shift: str
     policy: str
     cells: int
-    """Strata: agents, seeds and shifts in which every policy was measured."""
+    """Strata: agents, seeds and shifts in which all these policies were measured."""
+    asked: int
+    """So many there would be, had all been."""
     interquartile_mean: Interval
     improvement: Interval | None
     """None for the frozen policy."""
@@ -107,7 +110,7 @@ def pool(rows: list[Row], frozen: dict[str, Cell], family: str = "") -> list[Row
     """
     ways = {json.dumps(_way(cell), sort_keys=True) for row in rows for cell in row.cells}
     agents = len({row.agent for row in rows})
-    if len(ways) > 1:
+    if len(ways) > 1 or retrained([cell for row in rows for cell in row.cells]):
         return []
     pooled = []
     for shift, policy in dict.fromkeys((row.shift, row.policy) for row in rows):
@@ -150,7 +153,7 @@ def make_row(agent: str, cells: Sequence[Cell], frozen: dict[str, Cell], pooled:
         first.shift,
         first.policy,
         tuple(cells),
-        aggregate(mean_score, of_agents(cells)) if pooled else mean_interval(np.concatenate(scores)),
+        stratified_mean(of_agents(cells)) if pooled else mean_interval(np.concatenate(scores)),
         standard_deviation_over_seeds(of_agents(cells) if pooled else scores),
         aggregate(interquartile_mean, scores),
         comparison,
@@ -162,6 +165,14 @@ def make_row(agent: str, cells: Sequence[Cell], frozen: dict[str, Cell], pooled:
 def scores_of(cells: Sequence[Cell]) -> list[np.ndarray]:
     """Returns of the episodes, a stratum for each cell."""
     return [np.array(cell.returns) for cell in cells]
+
+
+def retrained(cells: Sequence[Cell]) -> dict[tuple[str, str], set[str]]:
+    """Tasks and checkpoints of which there are cells of several weights, and these."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for cell in cells:
+        found.setdefault((cell.task, cell.checkpoint), set()).add(str(cell.settings.get("weights")))
+    return {agent: weights for agent, weights in found.items() if len(weights) > 1}
 
 
 def of_agents(cells: Sequence[Cell]) -> list[np.ndarray]:
@@ -187,6 +198,8 @@ def label_agents(cells: Sequence[Cell]) -> dict[str, str]:
     for (task, checkpoint, *_), settings in twins.items():
         found = {name for one in settings for name in one if any(other.get(name) != one[name] for other in settings)}
         differing.setdefault((task, checkpoint), set()).update(found)
+    for agent in retrained(cells):  # under one shift or seed before, under another after
+        differing[agent].add("weights")
     return {cell.id: _label(cell, differing[cell.task, cell.checkpoint]) for cell in cells}
 
 
@@ -215,18 +228,44 @@ def meetings(cells: Sequence[Cell]) -> list[Meeting]:
 
 
 def complete(met: Sequence[Meeting]) -> list[Meeting]:
-    """Those in which every policy was measured: aggregates over others would compare unequal things."""
-    policies = {policy for meeting in met for policy in meeting}
-    return [meeting for meeting in met if len(meeting) == len(policies)]
+    """Those in which all policies were measured: aggregates over others would compare unequal things.
+
+    A policy that would leave less than half of them is left out itself: it has only just begun.
+    """
+    counts = Counter(policy for meeting in met for policy in meeting)
+    kept, whole = list[str](), list(met)
+    for policy, _ in counts.most_common():
+        narrower = [meeting for meeting in whole if policy in meeting]
+        if not kept or 2 * len(narrower) >= len(met):
+            kept, whole = [*kept, policy], narrower
+    return [{policy: cell for policy, cell in meeting.items() if policy in kept} for meeting in whole]
 
 
 def by_shift(cells: Sequence[Cell]) -> dict[str, list[Meeting]]:
     """Complete meetings of every shift, and of all shifts at first where there are several."""
-    met = meetings([cell for cell in cells if cell.sequence is None])
+    return {shift: whole for shift, some in _met_by_shift(cells).items() if (whole := complete(some))}
+
+
+def _met_by_shift(cells: Sequence[Cell]) -> dict[str, list[Meeting]]:
+    met = meetings(in_one_way([cell for cell in cells if cell.sequence is None]))
     shifts = dict.fromkeys(next(iter(meeting.values())).shift for meeting in met)
     found = {shift: [m for m in met if next(iter(m.values())).shift == shift] for shift in shifts}
-    together = {ALL_SHIFTS: met} if len(shifts) > 1 else {}
-    return {shift: whole for shift, some in {**together, **found}.items() if (whole := complete(some))}
+    return {**({ALL_SHIFTS: met} if len(shifts) > 1 else {}), **found}
+
+
+def in_one_way(cells: Sequence[Cell]) -> list[Cell]:
+    """Of cells that were measured in several ways those of the way that most were: no episode counts twice."""
+    ways = {cell.id: json.dumps(measured_way(cell), sort_keys=True) for cell in cells}
+    most = [way for way, _ in Counter(ways.values()).most_common(1)]
+    return [cell for cell in cells if ways[cell.id] in most]
+
+
+def measured_way(cell: Cell) -> dict[str, Any]:
+    """How a cell was measured, whoever and whatever it is of."""
+    env = cell.settings.get("env", {})
+    episodes, device = (cell.settings.get(name) for name in ("episodes", "device"))
+    shown = {name: env.get(name) for name in ("quality", "shift_data", "shift_split")}
+    return {"episodes": episodes, "device": device, **shown}
 
 
 def strata(met: Sequence[Meeting], policy: str) -> Strata:
@@ -236,11 +275,12 @@ def strata(met: Sequence[Meeting], policy: str) -> Strata:
 def make_aggregates(cells: Sequence[Cell]) -> list[Aggregate]:
     """Interquartile means and probabilities of improvement over agents, the strata of their intervals."""
     found = []
-    for shift, met in by_shift(cells).items():
-        for policy in met[0]:
+    for shift, there in _met_by_shift(cells).items():
+        met = complete(there)
+        for policy in met[0] if met else ():
             improvement = None
             if policy != FROZEN and FROZEN in met[0]:
                 improvement = aggregate(probability_of_improvement, strata(met, policy), strata(met, FROZEN))
             middle = aggregate(interquartile_mean, strata(met, policy))
-            found.append(Aggregate(shift, policy, len(met), middle, improvement))
+            found.append(Aggregate(shift, policy, len(met), len(there), middle, improvement))
     return found

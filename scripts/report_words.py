@@ -1,12 +1,15 @@
 """What a benchmark found, in sentences that are made from its numbers."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
 
 from report_lifelong import Course, Lifelong
-from report_rows import ALL_SHIFTS, Aggregate, Row, name_agents
+from report_rows import ALL_SHIFTS, Aggregate, Row, in_one_way, name_agents, retrained
 from report_tables import verdict
-from results_folder import FROZEN, ResultsFolder
+from results_folder import FROZEN, Cell, ResultsFolder
 
 from pad.evaluation import Comparison
 from pad.statistics import Band
@@ -49,10 +52,56 @@ def describe(
         names = ", ".join(f"{agents[row.task, row.agent]} under {row.shift} ({row.policy})" for row in unpaired)
         missing = f"The frozen policy was not measured on the episodes of {names}."
         found.append(Paragraph("Not compared", (missing,)))
+    if mixed := describe_mixture(folder.cells):
+        found.append(Paragraph("Mixed", tuple(mixed)))
+    if missing := missing_cells(folder):
+        shown = ", ".join(missing[:3]) + (f", and {len(missing) - 3} more" if len(missing) > 3 else "")
+        found.append(Paragraph("Missing", (f"{count(len(missing), 'cell')} asked for, not there: {shown}.",)))
     if folder.failures:
         failed = count(len(folder.failures), "cell")
         found.append(Paragraph("Failed", (f"{failed} could not be measured; the reasons stand under Failed cells.",)))
     return found
+
+
+def describe_mixture(cells: Sequence[Cell]) -> list[str]:
+    """What was not the same for all cells that stand beside each other."""
+    found = []
+    for (_, checkpoint), weights in retrained(cells).items():
+        found.append(f"{checkpoint} was measured with {len(weights)} different weights, under several shifts or seeds.")
+    ways: dict[str, set[str]] = {}
+    for cell in cells:
+        ways.setdefault(cell.policy, set()).add(json.dumps(cell.settings.get("adaptation"), sort_keys=True))
+    found += [f"{policy} stands for {len(some)} different settings." for policy, some in ways.items() if len(some) > 1]
+    left = len(cells) - len(in_one_way([c for c in cells if c.sequence is None])) - sum(map(_is_lifelong, cells))
+    if left:
+        found.append(f"{count(left, 'cell')} measured in another way than most (episodes, rendering, data or device) "
+                     "not in what is told of all.")  # fmt: skip
+    made: dict[str, set[str]] = {}
+    for cell in cells:
+        for name, version in {**cell.measured.get("versions", {}), "hardware": cell.measured.get("hardware")}.items():
+            made.setdefault(name, set()).add(str(version))
+    differing = [name for name, some in made.items() if len(some) > 1]
+    if differing:
+        found.append(f"Not the same for all cells: {', '.join(differing)}.")
+    return found
+
+
+def missing_cells(folder: ResultsFolder) -> list[str]:
+    """Titles of cells that the settings of the folder's last run name, and that are neither there nor failed."""
+    asked = [folder.settings.get(name) or [] for name in ("checkpoints", "shifts", "policies", "seeds")]
+    if not all(isinstance(names, list) for names in asked):
+        return []
+    there = {(c.checkpoint, c.shift, c.policy, c.seed) for c in folder.cells}
+    there |= {tuple(failure.settings.get(name) for name in ("checkpoint", "shift", "policy", "seed"))
+              for failure in folder.failures}  # fmt: skip
+    named = (
+        (c, s, Path(str(p)).stem if str(p).endswith((".yaml", ".yml")) else p, n) for c, s, p, n in product(*asked)
+    )
+    return [f"{c} under {s}, {p}, seed {n}" for c, s, p, n in named if (c, s, p, n) not in there]
+
+
+def _is_lifelong(cell: Cell) -> bool:
+    return cell.sequence is not None
 
 
 def describe_extent(folder: ResultsFolder, rows: Sequence[Row]) -> str:
@@ -108,9 +157,11 @@ def describe_overall(policy: str, overall: Sequence[Aggregate]) -> list[str]:
     found = {aggregate.policy: aggregate for aggregate in overall}
     if set(found) != {FROZEN, policy}:
         return []
-    chance = found[policy].improvement
+    chance, whole = found[policy].improvement, found[policy]
+    part = f" ({whole.cells} of {count(whole.asked, 'cell')})" if whole.cells < whole.asked else ""
+    extent = f"Over all shifts{part}"
     middle = (
-        f"Over all shifts the interquartile mean is {found[FROZEN].interquartile_mean} frozen and "
+        f"{extent} the interquartile mean is {found[FROZEN].interquartile_mean} frozen and "
         f"{found[policy].interquartile_mean} with {policy}"
     )
     if chance is None:

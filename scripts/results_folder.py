@@ -179,6 +179,8 @@ def read_cell(path: Path, folder: Path) -> Cell:
         sequence = settings.get("sequence")
         if sequence is not None and len(sequence) != len(episodes):
             raise ValueError(f"its sequence has {len(sequence)} shifts and {len(episodes)} episodes")
+        if sequence is None and settings.get("episodes", len(episodes)) != len(episodes):
+            raise ValueError(f"it has {len(episodes)} of {settings['episodes']} episodes")
         video = folder / "videos" / f"{path.stem}.mp4"
         measured = _mapping(record["measured"])
         return Cell(

@@ -99,9 +99,9 @@ def _whole(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         return
     for line in path.read_text(errors="replace").splitlines():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, TypeError):
             record = json.loads(line)
-            if isinstance(record, dict) and record.keys() >= KEYS and isinstance(record["episode"], dict):
+            if isinstance(record, dict) and record.keys() >= KEYS and "seed" in record["episode"]:
                 yield record
 
 

@@ -598,6 +598,9 @@ def test_other_code_of_a_shift_of_ones_own_is_another_cell(folder, monkeypatch):
 
     before, without = ids("color_hard + fog"), ids("color_hard")
     source.write_text("strength = 2")
+    assert before == ids("color_hard + fog")  # what this process runs is what it imported
+    del shifts._KINDS["fog"]
+    shifts.register("fog", Fog, "sensor")
     assert not before & ids("color_hard + fog")
     assert without == ids("color_hard")
 

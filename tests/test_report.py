@@ -9,12 +9,15 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import cli
 import numpy as np
 import pytest
+import report
 import report_lifelong
 import report_rows
 import report_tables
 import report_videos
+import yaml
 from cells import Cell, Result
 from report_overview import make_overview
 from results_folder import read_results
@@ -406,6 +409,97 @@ def test_aggregates_leave_out_what_not_every_policy_was_measured_on(folder, tmp_
     (tmp_path / "part" / "cells" / gone.path.name).unlink()
     part = report_rows.make_aggregates(read_results(tmp_path / "part").cells)
     assert {(a.shift, a.cells) for a in part} == {("all shifts", 7), ("none", 3), ("color_hard", 4)}
+
+
+def change(folder: Path, wanted: dict[str, object], changed: dict[str, object], versions: str = "") -> int:
+    """Rewrite the settings of the cells that have all that is wanted; how many they were."""
+    found = 0
+    for path in (folder / "cells").glob("*.json"):
+        record = json.loads(path.read_text())
+        if all(record["cell"][name] == value for name, value in wanted.items()):
+            record["cell"].update(changed)
+            record["measured"]["versions"]["pad"] = versions or record["measured"]["versions"]["pad"]
+            path.write_text(json.dumps(record))
+            found += 1
+    return found
+
+
+def summary(folder: Path) -> dict[str, str]:
+    return {part.about: " ".join(part.lines) for part in report.make_report(read_results(folder)).summary}
+
+
+def mixture(folder: Path) -> str:
+    return summary(folder).get("Mixed", "")
+
+
+def test_a_policy_that_has_only_begun_takes_nothing_from_what_the_others_are_compared_in(tmp_path):
+    write_results(tmp_path, tasks=("walker_walk", "walker_stand"), shifts=("none", "color_hard"), videos=False)
+    whole = report_rows.make_aggregates(read_results(tmp_path).cells)
+    cell = make_cell("walker_walk", "none", "light", 0, ["none"] * 3)
+    write_cell(tmp_path, cell, ["none"] * 3, 20)
+    begun = report_rows.make_aggregates(read_results(tmp_path).cells)
+    assert [a for a in begun if a.shift != "none"] == [a for a in whole if a.shift != "none"]
+
+
+def test_aggregates_of_a_part_say_so(tmp_path):
+    write_results(tmp_path, tasks=("walker_walk", "walker_stand"), shifts=("none", "color_hard"), videos=False)
+    gone = next(c for c in read_results(tmp_path).cells if (c.shift, c.policy) == ("none", "default"))
+    gone.path.unlink()
+    assert "Over all shifts (3 of 4 cells) the interquartile mean is" in summary(tmp_path)["default"]
+
+
+def test_cells_that_were_asked_for_and_are_not_there_are_counted(tmp_path):
+    write_results(tmp_path, shifts=("none", "color_hard"), videos=False)
+    described = {"checkpoints": ["walker_walk"], "shifts": ["none", "color_hard", "video_easy"], "seeds": [0],
+                 "policies": ["frozen", "configs/default.yaml"]}  # fmt: skip
+    (tmp_path / "benchmark.yaml").write_text(yaml.safe_dump(described))
+    missing = summary(tmp_path)["Missing"]
+    assert missing.startswith("2 cells asked for, not there: walker_walk under video_easy, frozen, seed 0")
+
+
+def test_cells_of_before_and_after_a_training_are_told_apart_and_never_taken_together(tmp_path):
+    write_results(tmp_path, shifts=("none", "color_hard"), seeds=(0, 1), videos=False)
+    assert mixture(tmp_path) == ""
+    assert change(tmp_path, {"shift": "none", "seed": 1}, {"weights": "c" * 64}) == 2
+    assert "walker_walk was measured with 2 different weights" in mixture(tmp_path)
+    rows = report_rows.make_rows(read_results(tmp_path).cells)
+    assert len({row.agent for row in rows}) == 2
+    assert not any(row.pooled for row in rows)
+
+
+def test_what_was_not_the_same_for_all_cells_is_said(tmp_path):
+    write_results(tmp_path, shifts=("none", "color_hard"), videos=False)
+    change(tmp_path, {"policy": "default", "shift": "none"}, {"adaptation": {"moves": "affine"}}, versions="0.2.0")
+    assert "default stands for 2 different settings." in mixture(tmp_path)
+    assert "Not the same for all cells: pad." in mixture(tmp_path)
+
+
+def test_no_episode_counts_twice_in_what_is_told_of_all(tmp_path):
+    write_results(tmp_path, shifts=("none", "color_hard"), tasks=("walker_walk", "walker_stand"), videos=False)
+    whole = report_rows.make_aggregates(read_results(tmp_path).cells)
+    for policy in ("frozen", "default"):
+        write_cell(tmp_path, make_cell("walker_walk", "none", policy, 0, ["none"] * 5), ["none"] * 5, 20)
+    assert report_rows.make_aggregates(read_results(tmp_path).cells) == whole
+    assert "2 cells measured in another way than most" in mixture(tmp_path)
+
+
+def test_episodes_of_one_life_are_not_drawn_again_as_if_they_were_many(tmp_path):
+    write_results(tmp_path, shifts=(), sequence=SEQUENCE, videos=False)
+    change(tmp_path, {"policy": "default"}, {"adaptation": {"reset": "never"}})
+    (course,) = report_lifelong.make_courses(read_results(tmp_path).cells)
+    of = {run.policy: run for run in course.policies}
+    assert not np.isfinite(of["default"].overall.difference.low)
+    assert "[" not in of["default"].overall.difference.format("+")
+    assert np.isfinite(of["frozen"].overall.mean.low)
+
+
+def test_a_cell_that_lacks_episodes_is_no_whole_one(tmp_path):
+    write_results(tmp_path, videos=False)
+    path = next((tmp_path / "cells").glob("*.json"))
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "episodes": record["episodes"][:2]}))
+    with pytest.raises(cli.BadInput, match="it has 2 of 3 episodes"):
+        read_results(tmp_path)
 
 
 @pytest.mark.slow

@@ -4,7 +4,13 @@ from scipy import stats
 
 from pad import statistics
 from pad.evaluation import compare_returns, mean_interval
-from pad.statistics import aggregate, interquartile_mean, performance_profile, probability_of_improvement
+from pad.statistics import (
+    aggregate,
+    interquartile_mean,
+    performance_profile,
+    probability_of_improvement,
+    stratified_mean,
+)
 
 SCORES = [np.array([1.0, 5.0, 9.0]), np.array([2.0, 4.0, 6.0, 8.0, 100.0])]
 
@@ -190,3 +196,20 @@ def test_a_thousand_episodes_are_compared_in_little_memory():
     assert peak < 5e6
     expected = [stats.mannwhitneyu(a, b, alternative="greater").statistic / 1e6 for a, b in zip(x, y, strict=True)]
     np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize(("episodes", "strata"), [(2, 3), (5, 1), (5, 3), (12, 2)])
+def test_the_interval_of_a_mean_over_few_episodes_of_several_agents_is_wide_enough(episodes, strata):
+    rng = np.random.default_rng(0)
+    levels = np.arange(strata)[:, None] * 100.0
+    held = 0
+    for _ in range(400):
+        found = stratified_mean(list(levels + rng.normal(0, 10, (strata, episodes))))
+        held += found.low <= levels.mean() <= found.high
+    assert held > 0.91 * 400
+
+
+def test_a_single_episode_of_an_agent_says_nothing_of_the_others():
+    found = stratified_mean([np.array([3.0]), np.array([5.0, 6.0])])
+    assert not np.isfinite(found.low)
+    assert stratified_mean([np.array([3.0, 3.0]), np.array([5.0, 5.0])]).low == 4

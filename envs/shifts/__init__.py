@@ -1,6 +1,7 @@
 """Ways in which deployment differs from training, by name. `envs.shifts.schedule` says how names are put together."""
 
 import contextlib
+import hashlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -116,7 +117,7 @@ _KINDS: dict[str, Kind] = {
 }
 SHIFTS: Mapping[str, Kind] = MappingProxyType(_KINDS)
 """Every shift by its name, in the order in which they act."""
-_REGISTERED: dict[str, type[Shift]] = {}
+_REGISTERED: dict[str, tuple[Path, bytes]] = {}
 
 
 def register(name: str, kind: type[Shift], group: str = "own") -> None:
@@ -137,17 +138,19 @@ def register(name: str, kind: type[Shift], group: str = "own") -> None:
     if not re.fullmatch(r"[a-z_]+", name):
         raise ValueError(f"a shift's name has small letters and underscores, got {name!r}")
     _KINDS[name] = _plain(group, kind)
-    _REGISTERED[name] = kind
+    # As it is now: whoever edits the file later has still this in memory.
+    with contextlib.suppress(TypeError, OSError):  # typed at a prompt
+        path = Path(inspect.getfile(kind)).resolve()
+        _REGISTERED[name] = path, hashlib.sha256(path.read_bytes()).digest()
 
 
-def registered_code(text: str) -> list[Path]:
-    """Files of the shifts of somebody's own that a shift names: what comes out under it depends on them."""
+def registered_code(text: str) -> dict[Path, bytes]:
+    """Files of the shifts of somebody's own that a shift names, and their digests when they were registered.
+
+    What comes out under the shift depends on them.
+    """
     named = {part.name for segment in _timetable(text).segments for part in segment.parts}
-    found = set()
-    for name in named & set(_REGISTERED):
-        with contextlib.suppress(TypeError, OSError):  # typed at a prompt
-            found.add(Path(inspect.getfile(_REGISTERED[name])).resolve())
-    return sorted(found)
+    return dict(_REGISTERED[name] for name in named & set(_REGISTERED))
 
 
 def normalize(text: str) -> str:
