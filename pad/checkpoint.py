@@ -109,12 +109,24 @@ def _to_yaml(description: dict[str, Any]) -> str:
 
 
 def replace_folder(fresh: Path, folder: Path) -> None:
-    """Put the folder `fresh` in the place of `folder`; `find_checkpoint` finds one of them after a crash in between."""
+    """Put the folder `fresh` in the place of `folder`; `find_checkpoint` finds one of them after a crash in between.
+
+    Raises:
+        ValueError: when the fresh one lies in the other.
+        OSError: when it cannot be moved; the one that was there is left.
+    """
+    if folder.resolve() in fresh.resolve().parents:
+        raise ValueError(f"{fresh} cannot take the place of {folder}, in which it lies")
     old = folder.with_name(f"{folder.name}.old")
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
-    fresh.rename(folder)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
     sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -234,9 +246,18 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not YAML: {_first_line(error)}") from error
     if not isinstance(description, dict) or not isinstance(description.get("format"), int):
         raise ValueError(f"{path} is not the config of a PAD checkpoint; a run has none before its first minute")
+    for name, kind in (("env", dict), ("about", dict), ("obs_shape", list), ("action_size", int)):
+        value = description.get(name)
+        if not isinstance(value, kind) and not (value is None and kind is dict):
+            raise ValueError(f"{path} is not the config of a PAD checkpoint: {name} is {value!r}")
     if description["format"] > FORMAT:
         raise ValueError(f"{path} has format {description['format']}, this version reads up to {FORMAT}: update pad")
     return description
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What a checkpoint says for people, of weights that may not be there yet."""
+    return _read_description(folder / "config.yaml").get("about") or {}
 
 
 def write_calibration(folder: Path, calibration: Calibration) -> None:
@@ -260,9 +281,12 @@ def load_train_state(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no train_state.pt: it can be evaluated, but not resumed")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a truncated file fails in many ways
         raise ValueError(f"{path} cannot be read: {_first_line(error)}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds no state of a training run")
+    return state
 
 
 def _first_line(error: Exception) -> str:

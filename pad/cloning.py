@@ -5,6 +5,7 @@ state expert SECANT, Fan et al., 2021). The inverse-dynamics head learns from th
 through the same encoder. What an error costs is known too: the expert's critic tells it.
 """
 
+import dataclasses
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from pad.decay import cosine_decay
 from pad.losses import cloning_loss, inverse_dynamics_loss, regret_loss
 from pad.networks import Critic
 from pad.precision import Precision, autocast
-from pad.settings import check_choices
+from pad.settings import check_choices, check_finite
 from pad.strong import StrongAugmentation
 from pad.types import Batch, Metrics
 
@@ -78,6 +79,7 @@ class CloneConfig:
         if self.updates < 1 or self.batch_size < 2:
             raise ValueError(f"updates must be at least 1 and batch_size 2, got {self.updates} and {self.batch_size}")
         check_choices(self)
+        check_finite(self)
         for name in ("learning_rate", "final_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} of the clone must be positive, got {getattr(self, name)}")
@@ -95,6 +97,9 @@ class CloneConfig:
         for name in ("student_share", "disguised_share", "augmented_share", "centered_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+        default = next(each.default for each in dataclasses.fields(self) if each.name == "augmented_share")
+        if self.augmented_share != default and not self.augmentations:
+            raise ValueError("augmented_share is a share of what is seen under augmentations: name augmentations too")
         if self.disguised_share and not self.augmentations:
             raise ValueError("disguised_share is a share of episodes under an augmentation: name augmentations too")
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pad.networks import Actor, Critic, initialize
 from pad.sac import SACConfig
+from pad.settings import check_finite
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class ExpertConfig:
     )
 
     def __post_init__(self) -> None:
+        check_finite(self)
         for name in ("steps", "batch_size", "hidden", "episode_length"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} of the expert must be at least 1, got {getattr(self, name)}")
@@ -51,6 +53,10 @@ class ExpertConfig:
             raise ValueError(f"final_learning_rate of the expert must be positive, got {self.final_learning_rate}")
         if not 0 <= self.redrawn_goals <= 1:
             raise ValueError(f"redrawn_goals must be from 0 to 1, got {self.redrawn_goals}")
+        if self.decay_start and self.final_learning_rate is None and self.final_target_entropy is None:
+            raise ValueError(
+                "decay_start says when something begins to fall: name final_learning_rate or final_target_entropy too"
+            )
         if not 0 <= self.decay_start < 1:
             raise ValueError(f"decay_start of the expert must be at least 0 and below 1, got {self.decay_start}")
 

@@ -59,7 +59,6 @@ class ReplayBuffer:
         self._arrays: dict[str, np.ndarray] = {}
         self._next, self._filled, self._episode, self._transitions = 0, 0, -1, 0
         self._rng = np.random.default_rng(seed)
-        self._reserve(0)
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -139,20 +138,22 @@ class ReplayBuffer:
         accepted = np.empty(0, np.int64)
         while len(accepted) < size:
             slots = self._rng.integers(self._filled, size=2 * size)
-            episode, step = self._arrays["episode"], self._arrays["step"]
-            age = np.minimum(step[slots], self._frame_stack - 1)
-            oldest = (slots - age) % self.capacity
-            # The newest slot's successor is the oldest, told apart by the step, or none yet: then itself.
-            successor = np.minimum((slots + 1) % self.capacity, self._filled - 1)
-            valid = (
-                (episode[slots] >= 0)  # else overwritten
-                & (episode[oldest] == episode[slots])
-                & (step[oldest] == step[slots] - age)
-                & (episode[successor] == episode[slots])
-                & (step[successor] == step[slots] + 1)
-            )
-            accepted = np.concatenate([accepted, slots[valid]])
+            accepted = np.concatenate([accepted, slots[self._is_valid(slots)]])
         return accepted[:size]
+
+    def _is_valid(self, slots: np.ndarray) -> np.ndarray:
+        episode, step = self._arrays["episode"], self._arrays["step"]
+        age = np.minimum(step[slots], self._frame_stack - 1)
+        oldest = (slots - age) % self.capacity
+        # The newest slot's successor is the oldest, told apart by the step, or none yet: then itself.
+        successor = np.minimum((slots + 1) % self.capacity, self._filled - 1)
+        return np.asarray(
+            (episode[slots] >= 0)  # else overwritten
+            & (episode[oldest] == episode[slots])
+            & (step[oldest] == step[slots] - age)
+            & (episode[successor] == episode[slots])
+            & (step[successor] == step[slots] + 1)
+        )
 
     def _frames(self, slots: np.ndarray) -> np.ndarray:
         """The stacked frames of each observation, and after them the one that came next."""
@@ -212,14 +213,21 @@ class ReplayBuffer:
         Raises:
             ValueError: when the folder's files are shorter than that position.
         """
-        if self._folder is not None:
-            have = (self._folder / "step.bin").stat().st_size // 8 if (self._folder / "step.bin").exists() else 0
+        for name, (shape, dtype) in self._layout.items():
+            if self._folder is None:
+                break
+            path = self._folder / f"{name}.bin"
+            size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            have = path.stat().st_size // size if path.is_file() else 0
             if have < state["filled"]:
-                raise ValueError(f"replay in {self._folder} holds {have} slots, the checkpoint needs {state['filled']}")
+                raise ValueError(f"{path} holds {have} slots of the replay, the checkpoint needs {state['filled']}")
         self._next, self._filled = state["next"], state["filled"]
         self._episode, self._transitions = state["episode"], state["transitions"]
         self._rng.bit_generator.state = state["rng"]
         self._reserve(self._filled)
         # Of a full ring the oldest slots may have been overwritten by episodes that are now run again.
         held = self._arrays["episode"][: self._filled]
-        held[held > self._episode] = -1
+        overwritten = held > self._episode
+        if overwritten.any():
+            held[overwritten] = -1
+            self._transitions = int(self._is_valid(np.arange(self._filled)).sum())

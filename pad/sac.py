@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pad import losses
 from pad.precision import Precision, autocast
 from pad.recorded import Recorded
+from pad.settings import check_finite
 from pad.types import Batch, Metrics
 
 
@@ -41,6 +42,7 @@ class SACConfig:
     """Critic updates between updates of actor, temperature and targets."""
 
     def __post_init__(self) -> None:
+        check_finite(self)
         for name in ("learning_rate", "temperature_learning_rate", "initial_temperature", "actor_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
 import os
 import re
 import types
@@ -94,6 +95,18 @@ def check_choices(config: Any) -> None:
         if (several and isinstance(value, str)) or any(one not in choices for one in named):
             what = "a tuple of some of" if several else "one of"
             raise ValueError(f"{name} must be {what} {', '.join(map(str, choices))}, got {value!r}")
+
+
+def check_finite(config: Any) -> None:
+    """That every number of a dataclass is one, and not infinite. For `__post_init__`.
+
+    Raises:
+        ValueError: when one is not.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{field.name} must be a finite number, got {value}")
 
 
 @functools.cache

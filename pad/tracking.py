@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -46,29 +46,30 @@ class Tracker:
         """Add one line; `step` never decreases within a run."""
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
-        if self._wandb is not None:
-            self._wandb.log(dict(metrics), step=step)
+        self._show(lambda run: run.log(dict(metrics), step=step))
 
     def log_video(self, name: str, path: Path, step: int) -> None:
         """Show an mp4 file in Weights & Biases."""
-        if self._wandb is not None:
-            import wandb
-
-            self._wandb.log({name: wandb.Video(str(path), format="mp4")}, step=step)
+        self._show(lambda run: run.log({name: _wandb().Video(str(path), format="mp4")}, step=step))
 
     def log_image(self, name: str, path: Path, caption: str, step: int) -> None:
         """Show a picture's file in Weights & Biases."""
-        if self._wandb is not None:
-            import wandb
-
-            self._wandb.log({name: wandb.Image(str(path), caption=caption)}, step=step)
+        self._show(lambda run: run.log({name: _wandb().Image(str(path), caption=caption)}, step=step))
 
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
         """Show a table in Weights & Biases."""
-        if self._wandb is not None:
-            import wandb
+        data = [list(row) for row in rows]
+        self._show(lambda run: run.log({name: _wandb().Table(columns=list(columns), data=data)}, step=step))
 
-            self._wandb.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])}, step=step)
+    def _show(self, call: Callable[[Any], object]) -> None:
+        """In Weights & Biases, if it is on; when it fails it is off from now on, and the run itself goes on."""
+        if self._wandb is None:
+            return
+        try:
+            call(self._wandb)
+        except Exception as error:  # its process was killed, the disk is full
+            self._wandb = None
+            say(f"Weights & Biases is off: {error!r}; metrics.jsonl goes on")
 
     def position(self) -> int:
         """Length of the file so far."""
@@ -81,9 +82,8 @@ class Tracker:
 
     def close(self) -> None:
         self._file.close()
-        if self._wandb is not None:
-            self._wandb.finish()
-            self._wandb = None
+        self._show(lambda run: run.finish())
+        self._wandb = None
 
     def __enter__(self) -> "Tracker":
         return self
@@ -94,14 +94,19 @@ class Tracker:
         self.close()
 
 
+def _wandb() -> Any:
+    import wandb  # imported late: it takes a second
+
+    return wandb
+
+
 def _start_wandb(
     folder: Path, config: TrackingConfig, name: str, group: str, settings: Mapping[str, Any]
 ) -> Any | None:
     mode = config.wandb or default_wandb_mode()
     if mode == "disabled":
         return None
-    import wandb  # imported late: it takes a second
-
+    wandb = _wandb()
     id_file = folder / "wandb_id"
     run_id = id_file.read_text().strip() if id_file.exists() else uuid.uuid4().hex[:8]
     try:

@@ -7,6 +7,7 @@ Interrupted its training goes on where it was when it is called again; an evalua
 same to the last bit on another processor or beside other settings of PyTorch; the returns should be alike.
 """
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -18,10 +19,12 @@ from typing import Annotated, Any, Literal
 import cli
 import tyro
 from evaluations import is_as_named, shifts_of
+from train import TrainConfig
 from zoo import describe, shipped
 
+from pad import settings
 from pad.checkpoint import find_checkpoint
-from pad.tracking import say
+from pad.tracking import TrackingConfig, say
 
 SCRIPTS = Path(__file__).parent
 
@@ -64,19 +67,35 @@ def main() -> None:
     if config.only != "evaluation":
         train(shipped(config.name), run)
     if config.only != "training":
-        checkpoint = config.name if config.only == "evaluation" else str(run)
+        checkpoint = str(shipped(config.name)) if config.only == "evaluation" else str(run)
         output = config.folder / f"{config.name}.json"
         call(evaluation_command(agent, checkpoint, output, config))
         print(format_both(agent["shifts"], shifts_of(json.loads(output.read_text()))))
 
 
 def train(folder: Path, run: Path) -> None:
-    """From the settings beside the agent; a run that is there already goes on."""
+    """From the settings beside the agent; a run that is there already goes on.
+
+    Raises:
+        BadInput: when that is of other settings, or training fails.
+    """
     if (run / "config.yaml").is_file():
+        there, wanted = (_compared(path) for path in (run / "config.yaml", folder / "training.yaml"))
+        if there != wanted:
+            raise cli.BadInput(f"{run} holds a run of other settings than {folder / 'training.yaml'}: move it away, or "
+                               "name another --folder")  # fmt: skip
         call(["train.py", "--resume", str(run)])
     else:
         call(["train.py", "--config", str(folder / "training.yaml"), "--run", str(run)])
     find_checkpoint(run)
+
+
+def _compared(path: Path) -> TrainConfig:
+    """Settings of a run without those that do not decide its result."""
+    config = settings.read_yaml(TrainConfig, path)
+    free = {"run": None, "device": "cpu", "threads": 1, "tracking": TrackingConfig()}
+    training = dataclasses.replace(config.training, precision="auto")
+    return dataclasses.replace(config, training=training, **free)  # type: ignore[arg-type]
 
 
 def evaluation_command(agent: dict[str, Any], checkpoint: str, output: Path, config: ReproduceConfig) -> list[str]:

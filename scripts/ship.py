@@ -5,6 +5,7 @@
 The last argument is the command that made the run, kept for whoever wants to make it again.
 """
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -25,8 +26,11 @@ def main() -> None:
     for file in ("checkpoint/config.yaml", *KEPT):
         if not (run / file).is_file():
             raise cli.BadInput(f"{run} is no folder of a training run: it has no {file}")
+    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        raise cli.BadInput(f"an agent's name has letters, digits and underscores, got {name!r}")
     loaded = load_checkpoint(run)
-    if loaded.agent.inverse_dynamics is not None and loaded.agent.calibration is None:
+    calibrated = loaded.agent.inverse_dynamics is None or loaded.agent.calibration is not None
+    if not loaded.about.pop("finished", calibrated) or not calibrated:
         raise cli.BadInput(f"{run} is not trained to its end: python scripts/train.py --resume {run}")
     about = {"hardware": hardware(), **loaded.about, "command": command}
     ZOO.mkdir(exist_ok=True)

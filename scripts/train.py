@@ -5,6 +5,8 @@ python scripts/train.py --resume runs/cartpole_swingup_clone_s1
 """
 
 import dataclasses
+import hashlib
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +28,7 @@ import envs
 from pad import settings
 from pad.agent import Agent, AgentConfig
 from pad.calibration import calibrate
-from pad.checkpoint import Checkpoint, find_checkpoint
+from pad.checkpoint import Checkpoint, find_checkpoint, read_about
 from pad.evaluation import run_episode
 from pad.memory import keep_pages
 from pad.precision import resolve
@@ -38,6 +40,8 @@ from pad.video import write_video
 
 EVALUATION_SEED = 2000
 """Not the seed of the reported episodes: the best expert is chosen on these."""
+LOCK = "lock"
+"""File in a run's folder that keeps a second process out."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,14 @@ class TrainConfig:
     def name(self) -> str:
         return f"{self.env.task}_{self.training.recipe}_s{self.seed}"
 
+    @property
+    def group(self) -> str:
+        """The same for all seeds of one configuration, and for no other."""
+        free = {"seed": 0, "run": None, "device": "cpu", "threads": 1, "tracking": TrackingConfig()}
+        alike = settings.to_dict(dataclasses.replace(self, **free))  # type: ignore[arg-type]
+        digest = hashlib.sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()
+        return f"{self.env.task}_{self.training.recipe}_{digest[:6]}"
+
 
 def main() -> None:
     arguments, resume = sys.argv[1:], None
@@ -79,10 +91,8 @@ def main() -> None:
     keep_pages()
     torch.manual_seed(config.seed)
     run = Run(Path(config.run or f"runs/{config.name}") if resume is None else Path(resume))
-    if resume is None and run.folder.exists() and any(run.folder.iterdir()):
-        raise cli.BadInput(
-            f"{run.folder} already holds a run; --resume {run.folder} goes on with it, --run names another"
-        )
+    if resume is None:
+        check_unused(run.folder)
 
     def make_env(observation: str) -> gym.Env:
         return envs.make(config.env, observation)  # type: ignore[arg-type]
@@ -90,15 +100,23 @@ def main() -> None:
     # What cannot be made must not leave a folder behind, so the folder comes last.
     pixels = make_env("pixels")
     agent = make_agent(config, pixels)
-    if resume is None:
-        cli.write_text(run.folder / "config.yaml", yaml.safe_dump(settings.to_dict(config), sort_keys=False))
-    try:
-        phases = make_phases(agent, make_env, config.training, config.seed, run.folder)
-    except Exception:
-        if resume is None:  # nothing has been trained there: the next try may begin anew
-            shutil.rmtree(run.folder)
-        raise
-    start(run, config, agent, pixels, make_env, phases, resume=resume is not None and _has_state(run))
+    with locked(run.folder):
+        if resume is None:
+            check_unused(run.folder)  # another process may have begun there meanwhile
+            cli.write_text(run.folder / "config.yaml", yaml.safe_dump(settings.to_dict(config), sort_keys=False))
+        try:
+            phases = make_phases(agent, make_env, config.training, config.seed, run.folder)
+        except Exception:
+            if resume is None:  # nothing has been trained there: the next try may begin anew
+                shutil.rmtree(run.folder)
+            raise
+        start(run, config, agent, pixels, make_env, phases, resume=resume is not None and _has_state(run))
+
+
+def check_unused(folder: Path) -> None:
+    """Raises BadInput when a run is there already."""
+    if folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
+        raise cli.BadInput(f"{folder} already holds a run; --resume {folder} goes on with it, --run names another")
 
 
 def make_agent(config: TrainConfig, pixels: gym.Env) -> Agent:
@@ -145,7 +163,8 @@ def start(
     resume: bool,
 ) -> None:
     """Train; an interrupt saves and leaves with a line that says how to go on."""
-    about = {"recipe": config.training.recipe, "seed": config.seed, "hardware": hardware(config.device)}
+    machines = [*(_machines(run) if resume else ()), hardware(config.device)]
+    about = {"recipe": config.training.recipe, "seed": config.seed, "hardware": "; then ".join(dict.fromkeys(machines))}
     checkpoint = Checkpoint(agent, settings.to_dict(config.env), about)
 
     def calibrated() -> None:
@@ -153,11 +172,7 @@ def start(
             say("measuring the self-supervised loss in the training environment, for the gate")
             agent.calibration = calibrate(agent, pixels, calibration_seeds())
 
-    group = f"{config.env.task}_{config.training.recipe}"
-    with (
-        locked(run.folder),
-        Tracker(run.folder, config.tracking, config.name, group, settings.to_dict(config)) as tracker,
-    ):
+    with Tracker(run.folder, config.tracking, config.name, config.group, settings.to_dict(config)) as tracker:
         say(f"{run.folder}: {config.name}, {sum(p.numel() for p in agent.parameters()):,} parameters")
         try:
             evaluate = make_evaluate(pixels, make_env)
@@ -175,7 +190,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         BadInput: when one is already training there.
     """
-    with (folder / "lock").open("w") as file:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as file:
         try:
             import fcntl
 
@@ -185,6 +201,14 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise cli.BadInput(f"another process is training in {folder}") from error
         yield
+
+
+def _machines(run: Run) -> list[str]:
+    """What a run has been trained on so far."""
+    try:
+        return str(read_about(find_checkpoint(run.checkpoint)).get("hardware", "")).split("; then ")
+    except FileNotFoundError:
+        return []
 
 
 def _has_state(run: Run) -> bool:

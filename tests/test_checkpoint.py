@@ -3,6 +3,7 @@ import pickle
 import resource
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,15 @@ import yaml
 from conftest import SMALL, make_agent
 
 from pad import checkpoint
-from pad.checkpoint import Checkpoint, copied, find_checkpoint, load_checkpoint, load_train_state, save_checkpoint
+from pad.checkpoint import (
+    Checkpoint,
+    copied,
+    find_checkpoint,
+    load_checkpoint,
+    load_train_state,
+    replace_folder,
+    save_checkpoint,
+)
 from pad.gate import Calibration, FeatureRange
 
 FEATURES = FeatureRange((1.0, 2.0), ((1.0, 0.0), (0.0, 1.0)), (1.0,) * 5)
@@ -95,7 +104,11 @@ def edit(folder, **changes):
         (lambda f: edit(f, format="x"), "not the config of a PAD checkpoint"),
         (lambda f: edit(f, action_size=5), "does not hold this agent's weights"),
         (lambda f: edit(f, agent={"hiden": 1}), "does not describe an agent"),
-        (lambda f: edit(f, obs_shape=3), "does not describe an agent"),
+        (lambda f: edit(f, obs_shape=3), "not the config of a PAD checkpoint: obs_shape is 3"),
+        (lambda f: edit(f, obs_shape=[9, "x", 24]), "does not describe an agent"),
+        (lambda f: edit(f, action_size=1.9), "not the config of a PAD checkpoint: action_size is 1.9"),
+        (lambda f: edit(f, about=3), "not the config of a PAD checkpoint: about is 3"),
+        (lambda f: edit(f, env=[1]), r"not the config of a PAD checkpoint: env is \[1\]"),
         (lambda f: (f / "config.yaml").write_text("a: ["), "is not YAML"),
         (lambda f: (f / "config.yaml").write_text("hello"), "not the config of a PAD checkpoint"),
     ],
@@ -105,6 +118,31 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_in_one_line(saved, damage, m
     with pytest.raises(ValueError, match=message) as error:
         load_checkpoint(saved)
     assert "\n" not in str(error.value)
+
+
+def test_a_foreign_state_of_training_is_told(saved):
+    torch.save([1, 2], saved / "train_state.pt")
+    with pytest.raises(ValueError, match="holds no state of a training run"):
+        load_train_state(saved)
+
+
+def test_a_folder_never_takes_the_place_of_one_in_which_it_lies(saved, monkeypatch):
+    (saved / "inner").mkdir()
+    with pytest.raises(ValueError, match="in which it lies"):
+        replace_folder(saved / "inner", saved)
+    fresh = saved.with_name("fresh")
+    fresh.mkdir()
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if path == fresh:
+            raise OSError(5, "the disk does not answer")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="does not answer"):
+        replace_folder(fresh, saved)
+    assert load_checkpoint(saved).about == {"seed": 3}
 
 
 def test_weights_that_are_not_numbers_are_refused(saved, agent):

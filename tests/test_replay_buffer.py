@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -100,7 +102,7 @@ def test_a_replay_that_is_cut_off_is_refused(tmp_path):
     buffer = ReplayBuffer(10_000, (3, 2, 2), 2, STACK, folder=tmp_path)
     fill(buffer, [5])
     state = buffer.state_dict() | {"filled": 9_000}
-    with pytest.raises(ValueError, match="holds 4096 slots, the checkpoint needs 9000"):
+    with pytest.raises(ValueError, match="holds 4096 slots of the replay, the checkpoint needs 9000"):
         ReplayBuffer(10_000, (3, 2, 2), 2, STACK, folder=tmp_path).load_state_dict(state)
 
 
@@ -147,3 +149,47 @@ def test_observations_that_could_not_be_put_together_again_are_refused():
     buffer.append(np.zeros(1), 0.0, False, np.concatenate([frames[1], frames[1], frames[2]]))
     with pytest.raises(ValueError, match="without its first frame and with a new one last"):
         buffer.append(np.zeros(1), 0.0, False, np.concatenate([frames[3], frames[4], frames[5]]))
+
+
+def saved(tmp_path) -> dict:
+    buffer = ReplayBuffer(100, (3, 2, 2), 2, STACK, folder=tmp_path, extras={"state": 3})
+    buffer.begin(np.zeros((9, 2, 2), np.uint8))
+    for _ in range(9):
+        buffer.append(np.ones(2), 1.0, False, np.zeros((9, 2, 2), np.uint8), state=np.ones(3))
+    buffer.flush()
+    return buffer.state_dict()
+
+
+@pytest.mark.parametrize("name", ["frame", "action", "reward", "terminated", "episode", "step", "state"])
+@pytest.mark.parametrize("harm", ["gone", "short"])
+def test_a_replay_that_lost_a_part_is_not_filled_with_zeros(tmp_path, name, harm):
+    state = saved(tmp_path)
+    path = tmp_path / f"{name}.bin"
+    path.unlink() if harm == "gone" else path.write_bytes(b"123")
+    again = ReplayBuffer(100, (3, 2, 2), 2, STACK, folder=tmp_path, extras={"state": 3})
+    with pytest.raises(ValueError, match=rf"{name}.bin holds \d slots of the replay, the checkpoint needs 10"):
+        again.load_state_dict(state)
+
+
+def test_a_replay_whose_folder_is_gone_is_not_begun_anew(tmp_path):
+    state = saved(tmp_path / "replay")
+    shutil.rmtree(tmp_path / "replay")
+    again = ReplayBuffer(100, (3, 2, 2), 2, STACK, folder=tmp_path / "replay", extras={"state": 3})
+    with pytest.raises(ValueError, match="holds 0 slots"):
+        again.load_state_dict(state)
+
+
+def test_a_ring_that_was_overwritten_as_a_whole_since_its_checkpoint_holds_nothing(tmp_path):
+    buffer = ReplayBuffer(20, (3, 2, 2), 2, STACK, folder=tmp_path)
+    fill(buffer, [15, 15])
+    state = buffer.state_dict()
+    fill(buffer, [15, 15])
+    again = ReplayBuffer(20, (3, 2, 2), 2, STACK, folder=tmp_path)
+    again.load_state_dict(state)
+    assert len(again) == 0
+    with pytest.raises(ValueError, match="no transition"):
+        again.sample(4)
+    expected = fill(again, [6])
+    assert len(again) > 0
+    assert expected
+    again.sample(4)

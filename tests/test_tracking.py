@@ -53,6 +53,29 @@ def test_without_a_key_runs_stay_offline_unless_told_otherwise(environment, mode
     assert default_wandb_mode() == mode
 
 
+class Dying:
+    def log(self, *_: object, **__: object) -> None:
+        raise ConnectionResetError("Connection lost")
+
+    finish = log
+
+
+@pytest.mark.parametrize("when", ["log", "image", "table", "close"])
+def test_that_weights_and_biases_dies_ends_no_training(tmp_path, when, capsys):
+    with Tracker(tmp_path, OFF, "run", "group", {}) as tracker:
+        tracker._wandb = Dying()
+        if when == "image":
+            tracker.log_image("picture", tmp_path / "nowhere.png", "", 1)
+        if when == "table":
+            tracker.log_table("table", ["a"], [[1]], 1)
+        if when != "close":
+            tracker.log({"loss": 1.0}, 1)
+            tracker.log({"loss": 2.0}, 2)
+    if when != "close":
+        assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+    assert capsys.readouterr().err.count("Weights & Biases is off") == 1
+
+
 @pytest.mark.slow
 def test_an_offline_run_read_back_says_what_the_jsonl_says(tmp_path):
     with Tracker(tmp_path, TrackingConfig(wandb="offline"), "name", "group", {"seed": 3}) as tracker:

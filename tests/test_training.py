@@ -196,6 +196,54 @@ def test_an_interrupt_when_all_is_learned_stops_too_and_what_is_left_is_done_on_
     assert finished == [True]
 
 
+@pytest.mark.parametrize("config", [SAC_TINY, CLONE_TINY], ids=["sac", "clone"])
+def test_what_went_wrong_does_not_take_the_place_of_the_last_good_checkpoint(tmp_path, config, monkeypatch):
+    from pad.cloning import Cloning
+    from pad.sac import SAC
+
+    calls = []
+    for kind in (Cloning, SAC):
+        update = kind.update
+
+        def broken(self, *given, update=update, **named):
+            metrics = update(self, *given, **named)
+            calls.append(1)
+            # Of the clone's the ninth: by then its expert has learned.
+            return {**metrics, "loss": float("nan")} if len(calls) == (9 + 20 * (config.recipe == "clone")) else metrics
+
+        monkeypatch.setattr(kind, "update", broken)
+    with pytest.raises(ValueError, match="training went wrong in .*: .*loss is no number"):
+        run_training(tmp_path, config)
+    if config.recipe == "sac":
+        assert all(value.isfinite().all() for value in weights(tmp_path).values())
+
+
+def test_a_checkpoint_says_whether_its_run_is_finished(tmp_path):
+    with pytest.raises(Interrupted):
+        run_training(tmp_path, SAC_TINY, stop_after=2)
+    assert load_checkpoint(tmp_path).about["finished"] is False
+    run_training(tmp_path, SAC_TINY, resume=True)
+    assert load_checkpoint(tmp_path).about["finished"] is True
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SACConfig(target_entropy=float("nan")), "target_entropy must be a finite number, got nan"),
+        (lambda: SACConfig(learning_rate=float("inf")), "learning_rate must be a finite number"),
+        (lambda: CloneConfig(action_noise=float("inf")), "action_noise must be a finite number"),
+        (lambda: CloneConfig(regret_weight=float("inf")), "regret_weight must be a finite number"),
+        (lambda: TrainingConfig(save_seconds=float("nan")), "save_seconds must be a finite number"),
+        (lambda: TrainingConfig(save_seconds=-1.0), "save_seconds must be at least 0"),
+        (lambda: ExpertConfig(decay_start=0.4), "decay_start says when something begins to fall"),
+        (lambda: CloneConfig(augmented_share=0.7), "augmented_share is a share of what is seen under augmentations"),
+    ],
+)
+def test_numbers_that_are_none_or_are_never_read_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 def test_signals_are_given_back_after_training(tmp_path):
     assert threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)

@@ -53,6 +53,16 @@ def folder(tmp_path_factory):
         shutil.copytree(folder / "runs" / "tiny", folder / "runs" / "unfinished")
         described = folder / "runs" / "unfinished" / "checkpoint" / "config.yaml"
         described.write_text(yaml.safe_dump({**yaml.safe_load(described.read_text()), "calibration": None}))
+        # Stopped before its end, and calibrated by hand.
+        shutil.copytree(folder / "runs" / "tiny", folder / "runs" / "stopped")
+        described = folder / "runs" / "stopped" / "checkpoint" / "config.yaml"
+        about = yaml.safe_load(described.read_text())["about"]
+        assert about["finished"]
+        changed = {**yaml.safe_load(described.read_text()), "about": {**about, "finished": False}}
+        described.write_text(yaml.safe_dump(changed))
+        shutil.copytree(folder / "runs" / "tiny", folder / "runs" / "others" / "tiny")
+        other = folder / "runs" / "others" / "tiny" / "config.yaml"
+        other.write_text(other.read_text().replace("seed: 3", "seed: 4"))
         yield folder
 
 
@@ -68,6 +78,10 @@ def test_the_list_names_every_agent_with_its_returns(folder):
     for shift in ("none", "color_hard"):
         comparison = cells[shift]["comparison"]
         assert f"{comparison['frozen']['mean']:.0f} > {comparison['adapted']['mean']:.0f}" in tiny
+
+
+def test_an_agent_that_ships_does_not_say_that_it_is_finished(folder):
+    assert "finished" not in yaml.safe_load((folder / "zoo" / "tiny" / "config.yaml").read_text())["about"]
 
 
 def test_one_agent_is_shown_with_how_it_was_made(folder):
@@ -108,6 +122,11 @@ def test_every_shipped_agent_trains_again_with_its_own_settings():
         ("reproduce.py tiny --episodes 0", "episodes must be at least 1, got 0"),
         ("ship.py zoo/tiny tiny command", "zoo/tiny is no folder of a training run"),
         ("ship.py runs/unfinished tiny command", "not trained to its end: python scripts/train.py --resume"),
+        ("ship.py runs/stopped tiny command", "not trained to its end: python scripts/train.py --resume"),
+        ("ship.py runs/tiny '' command", "an agent's name has letters, digits and underscores, got ''"),
+        ("ship.py runs/tiny . command", "an agent's name has letters, digits and underscores, got '.'"),
+        ("ship.py runs/tiny a/b command", "an agent's name has letters, digits and underscores, got 'a/b'"),
+        ("reproduce.py tiny --folder runs/others --only training", "holds a run of other settings than"),
     ],
 )
 def test_bad_input_gets_one_line(folder, command, message):

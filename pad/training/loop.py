@@ -90,6 +90,7 @@ def train(
             finish()
         except KeyboardInterrupt:
             raise Interrupted from None
+        keeper.finished = True
         keeper.save()
     finally:
         for phase in phases:
@@ -120,6 +121,10 @@ def _run_phase(
                 keeper.save()
                 raise Interrupted from None
             step = offset + phase.done
+            # What is on disk is still whole, and stays so.
+            if broken := [name for name, value in metrics.items() if not np.isfinite(value)]:
+                raise ValueError(f"training went wrong in {phase.name} at {phase.done} of {phase.total} {phase.unit}: "
+                                 f"{', '.join(broken)} is no number; smaller steps may help")  # fmt: skip
             tracker.log({f"{phase.name}/{name}": value for name, value in metrics.items()}, step)
             bar.set_postfix_str(summarize({n: v for n, v in metrics.items() if "return" in n or n == "cloning_loss"}))
             milestone = config.evaluations * phase.done // phase.total
@@ -154,7 +159,7 @@ class _Keeper:
     ) -> None:
         self.run, self._checkpoint, self._phases = run, checkpoint, phases
         self._save_seconds, self._tracker = save_seconds, tracker
-        self.phase = 0
+        self.phase, self.finished = 0, False
         self.evaluated: dict[str, int] = {}
         self.ended: dict[str, int] = {}
         """Units of each phase that is over: the last episode may go beyond its total."""
@@ -196,7 +201,8 @@ class _Keeper:
         present = {name: value.detach().clone() for name, value in agent.state_dict().items()}
         # An interrupt may come in the middle of an episode: the weights go back to its beginning.
         agent.load_state_dict(noted["agent"])
-        about = {**self._checkpoint.about, "training_minutes": round(noted["seconds"] / 60, 1)}
+        about = {**self._checkpoint.about, "training_minutes": round(noted["seconds"] / 60, 1),
+                 "finished": self.finished}  # fmt: skip
         train_state = {name: value for name, value in noted.items() if name != "agent"}
         if agent.calibration is not None:
             train_state["calibration"] = settings.to_dict(agent.calibration)
@@ -207,7 +213,10 @@ class _Keeper:
 
     def resume(self) -> None:
         """Go back to the state on disk."""
-        state = load_train_state(find_checkpoint(self.run.checkpoint))
+        folder = find_checkpoint(self.run.checkpoint)
+        state = load_train_state(folder)
+        if missing := {"phase", "state", "evaluated", "torch_rng", "log_position", "seconds"} - state.keys():
+            raise ValueError(f"{folder} holds no state of this training: it lacks {', '.join(sorted(missing))}")
         self.phase, self.evaluated, self.ended = state["phase"], state["evaluated"], state.get("ended", {})
         self._phases[self.phase].load_state_dict(state["state"])
         torch.set_rng_state(state["torch_rng"])

@@ -300,7 +300,7 @@ class SACPhase:
             action = self._act(obs)
             self._env.begin(action)
             self.done += 1
-            if self.done > max(self._random_steps, 1):
+            if self.done > max(self._random_steps, 1) and len(self._replay):
                 metrics |= self._learner.update(self._replay)
             obs, reward, terminated, truncated = self._env.finish()
             next_state = self._env.state
