@@ -4,8 +4,8 @@
     python scripts/screen.py --policy my_robot:make_policy --head my_head --env my_robot:make_env my_robot:at_dusk
 
 Every YAML file of configs/adaptation is a candidate, and so are the authors' settings. All meet the
-same episodes. What is found here decides the default; what is reported comes from scripts/results.py. Cut short, it
-keeps the agents and shifts that every candidate has met in OUTPUT.partial.json.
+same episodes. What is found here decides the default; what is reported comes from scripts/results.py. What every
+candidate has met of an agent and shift is kept in OUTPUT.partial.json: cut short, the same command goes on there.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import cli
+from cells import weights_of
 from episodes import (
     Arm,
     default_workers,
@@ -100,9 +101,13 @@ def main() -> None:
     config = cli.parse(ScreenConfig, sys.argv[1:])
     matched = config.matched and config.policy is None
     candidates = read_candidates(config.candidates, config.only, config.paper, matched)
-    cells = [(policy, scene, name) for policy in config.policies for scene in config.scenes for name in candidates]
     cli.check_outputs(config.output)
     load_modules(config.modules)
+    kept = Kept(config, candidates)
+    groups = list(dict.fromkeys((policy, scene) for policy in config.policies for scene in config.scenes))
+    cells = [(*group, name) for group in groups if group not in kept.groups for name in candidates]
+    if kept.rows:
+        say(f"{cli.partial(config.output)} has {len(kept.groups)} of {len(groups)} agents and shifts already")
     with contextlib.ExitStack() as stack:  # every episode loads them, and a run may go on meanwhile
         sources: dict[str, str | OwnPolicy] = {}
         if config.policy is not None:
@@ -113,7 +118,55 @@ def main() -> None:
             sources = {name: str(stack.enter_context(copied(name))) for name in dict.fromkeys(config.checkpoints)}
         arms = [make_arm(config, sources[name], scene, found, candidates[found]) for name, scene, found in cells]
         check(arms)
-        screen(config, candidates, cells, arms)
+        screen(config, candidates, cells, arms, kept)
+
+
+class Kept:
+    """What a screening has found so far: all candidates of an agent under a shift, or nothing of it.
+
+    It is on disk from the first such group on, and the same screening goes on from there.
+    """
+
+    def __init__(self, config: ScreenConfig, candidates: dict[str, AdaptationConfig | None]) -> None:
+        self._config, self._path = config, cli.partial(config.output)
+        weights = None if config.policy else {name: weights_of(name) for name in config.checkpoints}
+        settled = {name: None if one is None else settings.to_dict(one) for name, one in candidates.items()}
+        self._screened = {"episodes": config.episodes, "seed": config.seed, "weights": weights, "candidates": settled}
+        self.rows: list[dict[str, Any]] = []
+        if config.policy is None and not config.env:  # nobody knows whether code of the user's is the same
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                record = json.loads(self._path.read_text())
+                if record["screened"] == json.loads(json.dumps(self._screened)):
+                    self.rows = [row for row in record["rows"] if row["shift"] in config.shift]
+
+    @property
+    def groups(self) -> set[tuple[str, str]]:
+        """Agents and shifts."""
+        return {(row["checkpoint"], row["shift"]) for row in self.rows}
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Those of one group."""
+        self.rows += rows
+        record = {**self._describe(), "screened": self._screened, "interrupted": True}
+        cli.write_text(self._path, json.dumps(record, indent=1) + "\n")
+
+    def finish(self) -> None:
+        """All is there."""
+        cli.write_text(self._config.output, json.dumps(self._describe(), indent=1) + "\n")
+        self._path.unlink(missing_ok=True)
+        say(f"wrote {self._config.output}")
+
+    def tell(self) -> None:
+        """Where what there is has been kept."""
+        if self.rows:
+            say(f"wrote {self._path}; the same command goes on from there")
+
+    def _describe(self) -> dict[str, Any]:
+        config, order = self._config, [*self._screened["candidates"]]
+        places = [(p, s, c) for p in config.policies for s in config.scenes for c in order]
+        rows = sorted(self.rows, key=lambda row: places.index((row["checkpoint"], row["shift"], row["candidate"])))
+        return {"command": cli.typed(), "hardware": hardware(), "episodes": config.episodes, "seed": config.seed,
+                "split": None if config.env else "validation", "rows": rows}  # fmt: skip
 
 
 def screen(
@@ -121,32 +174,29 @@ def screen(
     candidates: dict[str, AdaptationConfig | None],
     cells: list[tuple[str, str, str]],
     arms: list[Arm],
+    kept: Kept,
 ) -> None:
     """Every episode, and the table of those agents and shifts that all candidates have met."""
-    episodes: list[list[Any]] = [[] for _ in arms]
+    met: dict[tuple[str, str, str], list[Any]] = {cell: [] for cell in cells}
     ended: BaseException | None = None
     with progress_bar("screening", config.episodes * len(arms), 0, "episodes") as bar:
         try:
-            for index, episode in run_arms(arms, config.workers):
-                episodes[index].append(episode)
-                bar.set_postfix_str(" ".join(cells[index]))
+            for index, episode in run_arms(arms, config.workers) if arms else ():
+                cell = cells[index]
+                met[cell].append(episode)
+                group = {one: found for one, found in met.items() if one[:2] == cell[:2]}
+                if all(len(found) == config.episodes for found in group.values()):
+                    kept.add(make_rows(group, candidates))
+                bar.set_postfix_str(" ".join(cell))
                 bar.update(1)
         except (KeyboardInterrupt, cli.UsersError) as error:
             ended = error
-    short = {cell[:2] for cell, met in zip(cells, episodes, strict=True) if len(met) < config.episodes}
-    met = {cell: found for cell, found in zip(cells, episodes, strict=True) if cell[:2] not in short}
-    if met:
-        rows = make_rows(met, candidates)
-        record = {"command": cli.typed(), "hardware": hardware(), "episodes": config.episodes,
-                  "seed": config.seed, "split": None if config.env else "validation", "rows": rows}  # fmt: skip
-        print(format_screening(rows))
-        output = config.output if ended is None else cli.partial(config.output)
-        cli.write_text(output, json.dumps({**record, **({"interrupted": True} if ended else {})}, indent=1) + "\n")
-        say(f"wrote {output}")
-        if ended is None:
-            cli.partial(output).unlink(missing_ok=True)
+    if kept.rows:
+        print(format_screening(kept.rows))
     if ended is not None:
+        kept.tell()
         raise ended
+    kept.finish()
 
 
 def make_rows(

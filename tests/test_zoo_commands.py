@@ -293,6 +293,43 @@ def test_an_interrupted_screening_keeps_the_shifts_that_all_candidates_met(folde
     assert not (folder / "interrupted.json").exists()
     assert {row["shift"] for row in rows} == {"none"}
     assert {row["candidate"] for row in rows} == {"matched_colors", "color"}
+    # The same command goes on; what was over is not run again.
+    monkeypatch.setattr(screen, "run_arms", screen_arms)
+    whole = json.loads((folder / "interrupted.partial.json").read_text())
+    marked = [{**row, "won": 77} for row in whole["rows"]]
+    (folder / "interrupted.partial.json").write_text(json.dumps({**whole, "rows": marked}))
+    again = call(f"{command} --output interrupted.json", folder)
+    assert again.returncode == 0, again.stderr
+    assert "has 1 of 2 agents and shifts already" in again.stderr
+    rows = json.loads((folder / "interrupted.json").read_text())["rows"]
+    assert [row["shift"] for row in rows] == ["none"] * 2 + ["color_hard"] * 2
+    assert [row["won"] == 77 for row in rows] == [True] * 2 + [False] * 2
+    assert not (folder / "interrupted.partial.json").exists()
+
+
+def test_a_screening_of_other_settings_does_not_go_on_from_what_is_there(folder, monkeypatch):
+    import screen
+
+    (folder / "two").mkdir()
+    (folder / "two" / "color.yaml").write_text("guards: {trial: null, action_jump: null}")
+    command = (
+        "screen.py --checkpoints tiny --candidates two --shift none color_hard --episodes 1 --no-paper --workers 1"
+    )
+    screen_arms = screen.run_arms
+
+    def interrupted(arms, workers):
+        played = screen_arms(arms, workers)
+        for _ in range(3):
+            yield next(played)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(screen, "run_arms", interrupted)
+    assert call(f"{command} --output changed.json", folder).returncode == 130
+    monkeypatch.setattr(screen, "run_arms", screen_arms)
+    (folder / "two" / "color.yaml").write_text("guards: {trial: null, action_jump: null, drift: 0.5}")
+    again = call(f"{command} --output changed.json", folder)
+    assert again.returncode == 0, again.stderr
+    assert "already" not in again.stderr
 
 
 def test_a_run_that_cannot_be_made_leaves_no_folder_and_one_with_pictures_is_resumed(folder):
