@@ -53,12 +53,12 @@ class ExpertConfig:
             raise ValueError(f"final_learning_rate of the expert must be positive, got {self.final_learning_rate}")
         if not 0 <= self.redrawn_goals <= 1:
             raise ValueError(f"redrawn_goals must be from 0 to 1, got {self.redrawn_goals}")
-        if self.decay_start and self.final_learning_rate is None and self.final_target_entropy is None:
+        if not 0 <= self.decay_start < 1:
+            raise ValueError(f"decay_start of the expert must be at least 0 and below 1, got {self.decay_start}")
+        if self.decay_start > 0 and self.final_learning_rate is None and self.final_target_entropy is None:
             raise ValueError(
                 "decay_start says when something begins to fall: name final_learning_rate or final_target_entropy too"
             )
-        if not 0 <= self.decay_start < 1:
-            raise ValueError(f"decay_start of the expert must be at least 0 and below 1, got {self.decay_start}")
 
 
 class Expert(nn.Module):
