@@ -5,7 +5,6 @@ state expert SECANT, Fan et al., 2021). The inverse-dynamics head learns from th
 through the same encoder. What an error costs is known too: the expert's critic tells it.
 """
 
-import dataclasses
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -97,8 +96,7 @@ class CloneConfig:
         for name in ("student_share", "disguised_share", "augmented_share", "centered_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
-        default = next(each.default for each in dataclasses.fields(self) if each.name == "augmented_share")
-        if self.augmented_share != default and not self.augmentations:
+        if self.augmented_share != CloneConfig.augmented_share and not self.augmentations:
             raise ValueError("augmented_share is a share of what is seen under augmentations: name augmentations too")
         if self.disguised_share and not self.augmentations:
             raise ValueError("disguised_share is a share of episodes under an augmentation: name augmentations too")

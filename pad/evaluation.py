@@ -106,6 +106,11 @@ class Interval:
         return f"{mean} [{low}, {high}]" if np.isfinite([self.low, self.high]).all() else mean
 
 
+def format_change(before: Interval, after: Interval, difference: Interval) -> str:
+    """Two means and how far they are apart, as `before → after (difference [low, high])`."""
+    return f"{before.mean:.0f} → {after.mean:.0f} ({difference.format('+')})"
+
+
 def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
     """Mean and its 95 % interval, always the same for the same values.
 

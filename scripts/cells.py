@@ -239,10 +239,16 @@ def data_of(folder: str | None) -> str | None:
     """Changes with any file in a folder of colours and films."""
     if folder is None or not Path(folder).is_dir():
         return None
+    return _digest_of(Path(folder))
+
+
+def _digest_of(*folders: Path, pattern: str = "*") -> str:
+    """Changes with any file in the folders, or its name."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder)}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for folder in folders:
+        for path in sorted(path for path in folder.rglob(pattern) if path.is_file()):
+            digest.update(f"{path.relative_to(folder)}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
@@ -263,10 +269,4 @@ def versions() -> dict[str, str]:
 @cache
 def own_code() -> str:
     """Changes with any module of pad and envs: between two versions results may change too."""
-    digest = hashlib.sha256()
-    for package in (pad, envs):
-        folder = Path(str(package.__file__)).parent
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(f"{path.relative_to(folder)}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return _digest_of(*(Path(str(package.__file__)).parent for package in (pad, envs)), pattern="*.py")

@@ -22,7 +22,7 @@ from published import SHIFTS as HARD
 from envs.tasks import default_action_repeat
 from pad import settings
 from pad.checkpoint import ZOO
-from pad.evaluation import Interval, mean_interval
+from pad.evaluation import Interval, compare_returns, format_change
 
 ARMS = ("frozen", "adapted")
 MEAN = f"mean of {len(HARD)}"
@@ -41,9 +41,8 @@ class Pair:
 
     @classmethod
     def of(cls, base: np.ndarray, agent: np.ndarray) -> "Pair":
-        won, lost = int((agent > base).sum()), int((agent < base).sum())
-        ends = mean_interval(base), mean_interval(agent), mean_interval(agent - base)
-        return cls(*ends, won, lost, len(base) - won - lost)
+        c = compare_returns(base, agent)
+        return cls(c.frozen, c.adapted, c.difference, c.won, c.lost, c.tied)
 
     @property
     def digits(self) -> int:
@@ -164,17 +163,14 @@ def format_ablations(described: list[dict[str, str]], file: Path) -> str:
         where = f"{file}: ablations[{number}]"
         ablation = settings.from_dict(Ablation, one, where)
         try:
-            pair = [find_evaluation(name, file.parent) for name in (ablation.base, ablation.agent)]
-            compared = compare_evaluations(*pair)
+            compared = compare_evaluations(*(find_evaluation(n, file.parent) for n in (ablation.base, ablation.agent)))
         except (cli.BadInput, FileNotFoundError) as error:
             raise cli.BadInput(f"{where}: {error}") from error
         cells = [titles(ablation.base)[0], titles(ablation.agent)[0], ablation.change]
-        lines.append(f"| {' | '.join([*cells, *(_format_change(compared.get(key)) for key in columns.values())])} |")
+        pairs = [compared.get(key) for key in columns.values()]
+        cells += ["" if pair is None else format_change(pair.base, pair.agent, pair.difference) for pair in pairs]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _format_change(pair: Pair | None) -> str:
-    return "" if pair is None else f"{pair.base.mean:.0f} → {pair.agent.mean:.0f} ({pair.difference.format('+')})"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from report_rows import Row, make_rows, name_agents
 from report_tables import escape_markdown
 from results_folder import FROZEN, ResultsFolder
 
+from pad.evaluation import format_change
+
 
 def make_overview(folder: ResultsFolder) -> str:
     """Markdown: all its tables, below the commands that made them."""
@@ -50,7 +52,7 @@ def _difference(row: Row) -> str:
     c = row.comparison
     if c is None:
         return str(row.mean)
-    return f"{c.frozen.mean:.0f} → {c.adapted.mean:.0f} ({c.difference.format('+')})"
+    return format_change(c.frozen, c.adapted, c.difference)
 
 
 def _life(course: Course) -> str:

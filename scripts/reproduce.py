@@ -24,7 +24,7 @@ from zoo import describe, shipped
 
 from pad import settings
 from pad.checkpoint import find_checkpoint
-from pad.tracking import TrackingConfig, say
+from pad.tracking import say
 
 SCRIPTS = Path(__file__).parent
 
@@ -92,10 +92,8 @@ def train(folder: Path, run: Path) -> None:
 
 def _compared(path: Path) -> TrainConfig:
     """Settings of a run without those that do not decide its result."""
-    config = settings.read_yaml(TrainConfig, path)
-    free = {"run": None, "device": "cpu", "threads": 1, "tracking": TrackingConfig()}
-    training = dataclasses.replace(config.training, precision="auto")
-    return dataclasses.replace(config, training=training, **free)  # type: ignore[arg-type]
+    config = settings.read_yaml(TrainConfig, path).deciding
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, precision="auto"))
 
 
 def evaluation_command(agent: dict[str, Any], checkpoint: str, output: Path, config: ReproduceConfig) -> list[str]:

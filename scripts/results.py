@@ -34,7 +34,7 @@ from zoo import format_training
 
 from pad import settings
 from pad.checkpoint import ZOO
-from pad.evaluation import Comparison
+from pad.evaluation import Comparison, format_change
 from pad.tracking import say
 
 MARKER = "<!-- results"
@@ -256,10 +256,8 @@ def make_summary(records: list[dict[str, Any]]) -> str:
     for agent in agents:
         texts = []
         for shift in shifts:
-            comparison = cells[agent, shift][1] if (agent, shift) in cells else None
-            texts.append("" if comparison is None else (
-                f"{comparison.frozen.mean:.0f} → {comparison.adapted.mean:.0f} ({comparison.difference.format('+')})"
-            ))  # fmt: skip
+            c = cells[agent, shift][1] if (agent, shift) in cells else None
+            texts.append("" if c is None else format_change(c.frozen, c.adapted, c.difference))
         lines.append(f"| {agent} | {' | '.join(texts)} |")
     return "\n".join(lines)
 

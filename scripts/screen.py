@@ -105,9 +105,10 @@ def main() -> None:
     load_modules(config.modules)
     kept = Kept(config, candidates)
     groups = list(dict.fromkeys((policy, scene) for policy in config.policies for scene in config.scenes))
-    cells = [(*group, name) for group in groups if group not in kept.groups for name in candidates]
-    if kept.rows:
-        say(f"{cli.partial(config.output)} has {len(kept.groups)} of {len(groups)} agents and shifts already")
+    known = kept.groups
+    cells = [(*group, name) for group in groups if group not in known for name in candidates]
+    if known:
+        say(f"{cli.partial(config.output)} has {len(known)} of {len(groups)} agents and shifts already")
     with contextlib.ExitStack() as stack:  # every episode loads them, and a run may go on meanwhile
         sources: dict[str, str | OwnPolicy] = {}
         if config.policy is not None:

@@ -71,10 +71,14 @@ class TrainConfig:
         return f"{self.env.task}_{self.training.recipe}_s{self.seed}"
 
     @property
+    def deciding(self) -> "TrainConfig":
+        """The same settings, but for where, on what and with which log they are trained."""
+        return dataclasses.replace(self, run=None, device="cpu", threads=1, tracking=TrackingConfig())
+
+    @property
     def group(self) -> str:
         """The same for all seeds of one configuration, and for no other."""
-        free = {"seed": 0, "run": None, "device": "cpu", "threads": 1, "tracking": TrackingConfig()}
-        alike = settings.to_dict(dataclasses.replace(self, **free))  # type: ignore[arg-type]
+        alike = settings.to_dict(dataclasses.replace(self.deciding, seed=0))
         digest = hashlib.sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()
         return f"{self.env.task}_{self.training.recipe}_{digest[:6]}"
 
