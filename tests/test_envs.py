@@ -143,6 +143,7 @@ def test_fast_quality_differs_only_by_shadows_and_edges():
 def test_layers_tell_things_from_ground_and_sky_and_leave_the_picture_as_it_is(quality):
     env, plain = (envs.make(EnvConfig(task="walker_walk", quality=quality)) for _ in range(2))
     env.reset(seed=1), plain.reset(seed=1)
+    env.action_space.seed(1)
     for _ in range(3):
         action = env.action_space.sample()
         obs, expected = env.step(action)[0], plain.step(action)[0]
@@ -153,10 +154,13 @@ def test_layers_tell_things_from_ground_and_sky_and_leave_the_picture_as_it_is(q
     assert set(np.unique(layers)) == {0, 1, 2}
     assert layers[0, 0] == 2
     assert layers[-1, 0] == 1
-    # The walker is the only orange thing.
+    # The walker is the only orange thing. A pixel at its edge may be mixed of both.
     red, _, blue = obs[-3:].astype(int)
-    assert np.mean((red - blue > 60)[layers == 0]) > 0.85
-    assert not (red - blue > 60)[layers == 2].any()
+    orange, thing = red - blue > 60, layers == 0
+    assert np.mean(orange[thing]) > 0.85
+    edge = np.pad(thing, 1)
+    edge = np.logical_or.reduce([edge[y : y + 100, x : x + 100] for y in range(3) for x in range(3)])
+    assert not (orange & (layers == 2) & ~edge).any()
 
 
 def test_closing_one_environment_does_not_blind_another():

@@ -174,6 +174,7 @@ def test_alignment_is_least_where_it_was_measured_and_brings_shifted_features_ba
     config = AdaptationConfig(objectives=("alignment",), batch_size=8, learning_rate=3e-2, guards=NO_GUARDS)
     policy, frozen = AdaptivePolicy(agent, config), as_model(agent)
     obs, _ = env.reset(seed=0)
+    env.action_space.seed(0)
     distances, over = {"frozen": [], "adapted": []}, False
     while not over:
         action = env.action_space.sample()
