@@ -69,7 +69,7 @@ class LoopConfig:
     spoil: float = 0.02
     """Share of frames that arrive black, white, as noise, frozen, shifted, or of a wrong shape or kind."""
     updates_per_second: float | None = None
-    """Most moments of learning a second. Default: as many as there is time for."""
+    """Most learning opportunities a second. Default: as many as there is time for."""
     adapter: Annotated[AdaptationConfig, tyro.conf.OmitArgPrefixes] = field(
         default_factory=lambda: AdaptationConfig(reset="never")
     )

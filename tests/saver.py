@@ -19,7 +19,7 @@ CONFIG = AdaptationConfig(batch_size=4, memory=4, reset="never", moves="convolut
 def numbered(policy: AdaptivePolicy, number: int) -> None:
     """Make all that is saved tell which save it was."""
     learner = policy._learner
-    for weights in (learner.weights, learner.shadow):
+    for weights in (learner.weights, learner.online):
         for weight in weights:
             weight.fill_(number)
     for slots in learner._step.optimizer.state.values():
@@ -29,7 +29,7 @@ def numbered(policy: AdaptivePolicy, number: int) -> None:
 
 def numbers(snapshot: dict) -> set[float]:
     """Which saves the parts of a state are of."""
-    parts = [*snapshot["weights"].values(), *snapshot["shadow"].values()]
+    parts = [*snapshot["weights"].values(), *snapshot["online"].values()]
     for slots in snapshot["optimizer"]["state"].values():
         parts += [slots[slot] for slot in ("exp_avg", "exp_avg_sq", "step")]
     return {number for part in parts for number in part.unique().tolist()}

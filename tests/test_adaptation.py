@@ -434,5 +434,5 @@ def test_a_control_loop_that_needs_no_gradients_may_switch_them_off(agent, trans
             inside.act(next_obs)
             inside.observe(next_obs, action, obs)
         inside.restore(inside.snapshot())
-    for weight, other in zip(inside._learner.shadow, plain._learner.shadow, strict=True):
+    for weight, other in zip(inside._learner.online, plain._learner.online, strict=True):
         assert torch.equal(weight, other)

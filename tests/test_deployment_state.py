@@ -42,7 +42,7 @@ def learned(agent, transition, config=CONFIG, steps: int = 3) -> AdaptivePolicy:
 
 
 def flat(snapshot) -> dict[str, torch.Tensor]:
-    tensors = {f"{part}/{name}": t for part in ("weights", "shadow") for name, t in snapshot[part].items()}
+    tensors = {f"{part}/{name}": t for part in ("weights", "online") for name, t in snapshot[part].items()}
     for index, slots in snapshot["optimizer"]["state"].items():
         tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in slots.items()}
     return tensors
@@ -92,7 +92,7 @@ def test_what_was_loaded_lies_in_memory_as_convolutions_read_it(agent, transitio
     policy.load(path)
     learner = policy._learner
     for number, parameter in enumerate(learner.moving.values()):
-        strides = {tensors[number].stride() for tensors in (learner.trained, learner.weights, learner.shadow)}
+        strides = {tensors[number].stride() for tensors in (learner.trained, learner.weights, learner.online)}
         moments = learner._step.optimizer.state[parameter]
         assert strides == {moments[name].stride() for name in ("exp_avg", "exp_avg_sq")}
         assert len(strides) == 1
@@ -108,7 +108,7 @@ def test_weights_on_trial_are_not_yet_in_use_after_loading(agent, transition, pa
     other.load(path)
     snapshot = other.snapshot()
     assert all(w.equal(t) for w, t in zip(snapshot["weights"].values(), other._learner.trained, strict=True))
-    assert not all(w.equal(s) for w, s in zip(*(snapshot[p].values() for p in ("weights", "shadow")), strict=True))
+    assert not all(w.equal(s) for w, s in zip(*(snapshot[p].values() for p in ("weights", "online")), strict=True))
 
 
 def test_a_state_is_saved_while_it_is_learned_in_the_background(agent, transition, path):
@@ -175,7 +175,7 @@ def test_a_file_that_is_not_there_is_named(agent, path):
 
 def test_values_that_are_not_numbers_are_refused(agent, transition, path):
     policy = learned(agent, transition)
-    policy._learner.shadow[0].fill_(float("nan"))
+    policy._learner.online[0].fill_(float("nan"))
     policy.save(path)
     with pytest.raises(ValueError, match="holds NaN or infinite values"):
         AdaptivePolicy(agent, CONFIG).load(path)

@@ -11,11 +11,11 @@ OWED = 200
 
 
 class Budget:
-    """Says before each moment of learning whether there is time for it. What is over the budget is left out.
+    """Says before each learning opportunity whether there is time for it. What is over the budget is left out.
 
     Args:
         milliseconds: of learning for each observed transition, on average; None for any number.
-        updates_per_second: moments of learning a second at most; None for any number.
+        updates_per_second: learning opportunities a second at most; None for any number.
         clock: seconds.
 
     Raises:

@@ -43,13 +43,11 @@ class GuardConfig:
     explosion: float | None = 2.0
     """When to give up on what was learned: the trained weights come back when those in use infer actions worse than
     this many times the trained ones' loss."""
-    stray: float | None = None
-    """And when features under those in use are farther from training's than this many times under the trained ones."""
     failures: int | None = 10
     """After this many failed updates with no good one between them, nothing is learned any more."""
 
     def __post_init__(self) -> None:
-        for name in ("gate", "gate_features", "trial", "action_jump", "drift", "explosion", "stray", "failures"):
+        for name in ("gate", "gate_features", "trial", "action_jump", "drift", "explosion", "failures"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive or None, got {value}")
@@ -97,7 +95,7 @@ class AdaptationConfig:
     `every`-th: what a new scene asks for is mostly learned at once. With reset never the first since `restore`,
     restarts or not."""
     every: int = 1
-    """Decisions between two moments of learning."""
+    """Decisions between two learning opportunities."""
     updates: int = 1
     """Gradient steps at each of them."""
     precision: Precision = "float32"

@@ -18,7 +18,7 @@ from pad.deployment.gradient_step import GradientStep
 from pad.deployment.guards import DriftGuard, FailureGuard, Trial
 from pad.deployment.model import Model, Seen, Transition
 from pad.deployment.state import PARTS
-from pad.gate import FeatureRange, Gate, RunningAverage
+from pad.gate import Gate, RunningAverage
 from pad.types import Metrics
 
 P = ParamSpec("P")
@@ -79,8 +79,8 @@ def learning(method: Callable[P, T]) -> Callable[P, T]:
 class Learner:
     """Moves a copy of the weights by gradient steps, and takes it over when the guards allow it.
 
-    `weights` are those to act with: between two calls of `learn` the model holds them. What is learned is the
-    `shadow`, which without a trial is taken over after each update.
+    `weights` are those to act with: between two calls of `learn` the model holds them. The optimizer moves others, the
+    `online` weights, which without a trial are taken over after each update.
 
     Args:
         model: belongs to the learner, which moves it.
@@ -94,17 +94,17 @@ class Learner:
         self.model, self.config, self._seed, self._allowed = model, config, seed, allowed
         guards = config.guards
         model.check(config)
-        self._gate, self._usual = make_gate(model, config), usual_features(model, config)
+        self._gate = make_gate(model, config)
         model.network.requires_grad_(False)
         self.moving = model.moving(config)
         self._parameters = list(self.moving.values())
         for parameter in self._parameters:
             parameter.requires_grad_(True)
         self.trained: Weights = tuple(parameter.detach().clone() for parameter in self._parameters)
-        self.shadow: Weights = tuple(weight.clone() for weight in self.trained)
+        self.online: Weights = tuple(weight.clone() for weight in self.trained)
         self._step = GradientStep(model, self._parameters, config)
         self._drift = DriftGuard(self.trained, guards.drift, guards.pull)
-        self._budget = DriftGuard(self.trained, guards.drift)
+        self._limit = DriftGuard(self.trained, guards.drift)
         self._trial = None if guards.trial is None else Trial(guards.trial, guards.action_jump)
         self._failures = FailureGuard(guards.failures)
         self.features = Features(model)
@@ -131,7 +131,7 @@ class Learner:
         self._memory: deque[Transition] = deque(maxlen=self.config.memory)
         # The same draws after every return, so an episode does not depend on those before it.
         self._generator = torch.Generator().manual_seed(self._seed)
-        self._decisions = self._moments = 0
+        self._decisions = self._opportunities = 0
 
     def forgive(self) -> None:
         """Learn again after repeated failure."""
@@ -141,14 +141,13 @@ class Learner:
     def _return_to(self, weights: Weights) -> None:
         """Go on learning from `weights`."""
         self._use(weights)
-        self._move_shadow(weights)
+        self._move_online(weights)
         self._step.reset()
         self._averaged: Weights | None = None
         self._used_loss, self._trained_loss = RunningAverage(), RunningAverage()
-        self._used_distance, self._trained_distance = RunningAverage(), RunningAverage()
 
-    def _move_shadow(self, weights: Weights) -> None:
-        torch._foreach_copy_(self.shadow, weights)  # in place: a recorded step goes on with these tensors
+    def _move_online(self, weights: Weights) -> None:
+        torch._foreach_copy_(self.online, weights)  # in place: a recorded step goes on with these tensors
 
     def _use(self, weights: Weights) -> None:
         """Act with `weights`; nothing is on trial."""
@@ -197,8 +196,7 @@ class Learner:
             return {"updates": 0}
 
     def _learn_guarded(self, transition: Transition) -> Metrics:
-        guards = self.config.guards
-        if self._gate is None and self._trial is None and guards.explosion is None and guards.stray is None:
+        if self._gate is None and self._trial is None and self.config.guards.explosion is None:
             return self._learn()
         gate, after = self._gate, self.features.of(transition.next_obs, self.weights)
         if gate is not None and not gate.needs_loss and not self._is_open(None, transition):
@@ -214,8 +212,8 @@ class Learner:
         if gate is not None and gate.needs_loss and not self._is_open(self._judged_loss(loss, transition), transition):
             self._shut()
             return measured
-        if (fault := self._fault_of_used(transition, loss)) is not None:
-            self._fail(fault)
+        if self._exploded(transition, loss):
+            self._fail("explosion")
             return measured
         self._try(transition, loss)
         return {**measured, **self._learn(), "self_supervised_loss": loss}
@@ -227,8 +225,8 @@ class Learner:
 
     def _comparison_due(self) -> bool:
         """Whether to compare the weights in use with the trained ones."""
-        compared = self.config.guards.explosion is not None or self.config.guards.stray is not None
-        return compared and self.weights is not self.trained and self._decisions % CHECK_EVERY == 0
+        guarded = self.config.guards.explosion is not None
+        return guarded and self.weights is not self.trained and self._decisions % CHECK_EVERY == 0
 
     def _is_open(self, loss: float | None, transition: Transition) -> bool:
         assert self._gate is not None
@@ -241,10 +239,7 @@ class Learner:
 
     def _judged(self, seen: Seen) -> np.ndarray:
         """The features that the gate compares with training."""
-        return self._channels(seen, self.trained if self.config.guards.home else self.weights)
-
-    def _channels(self, seen: Seen, weights: Weights) -> np.ndarray:
-        """What calibrations compare of the features under these weights."""
+        weights = self.trained if self.config.guards.home else self.weights
         with self._holding(weights):
             return self.model.channels(self.features.of(seen, weights))
 
@@ -268,25 +263,14 @@ class Learner:
     def _action(self, seen: Seen, weights: Weights) -> np.ndarray:
         return self.model.compared(self.features.action(seen, weights))
 
-    def _fault_of_used(self, transition: Transition, loss: float) -> str | None:
-        """What the weights in use do worse than the trained ones, by how much the guards allow."""
+    def _exploded(self, transition: Transition, loss: float) -> bool:
+        """Whether the weights in use infer actions worse than the trained ones, by more than the guard allows."""
         if not self._comparison_due():
-            return None
-        explosion, stray = self.config.guards.explosion, self.config.guards.stray
-        if explosion is not None:
-            trained_loss = self._trained_loss.add(self._loss_under(self.trained, transition))
-            if self._used_loss.add(loss) > explosion * trained_loss:
-                return "explosion"
-        if stray is not None:
-            trained_distance = self._trained_distance.add(self._distance(transition.next_obs, self.trained))
-            if self._used_distance.add(self._distance(transition.next_obs, self.weights)) > stray * trained_distance:
-                return "stray"
-        return None
-
-    def _distance(self, seen: Seen, weights: Weights) -> float:
-        """Of the features under these weights from those of training."""
-        assert self._usual is not None
-        return self._usual.distance(self._channels(seen, weights))
+            return False
+        explosion = self.config.guards.explosion
+        assert explosion is not None
+        trained_loss = self._trained_loss.add(self._loss_under(self.trained, transition))
+        return self._used_loss.add(loss) > explosion * trained_loss
 
     def _try(self, transition: Transition, loss: float) -> None:
         tried = self._tried
@@ -306,11 +290,11 @@ class Learner:
             self._return_to(self.weights)
 
     def _learn(self) -> Metrics:
-        eager = self._moments < self.config.eager
-        due = eager or (self._moments + 1) % self.config.every == 0
+        eager = self._opportunities < self.config.eager
+        due = eager or (self._opportunities + 1) % self.config.every == 0
         in_time = due and self._allowed()
         if in_time or not eager:  # an eager moment without time is still to come
-            self._moments += 1
+            self._opportunities += 1
         if due and not in_time:
             self.counts["no_time"] += 1
         if not in_time:
@@ -319,7 +303,7 @@ class Learner:
         for done in range(self.config.updates):
             loss = self._update()
             if done == self.config.updates - 1:
-                candidate = _copies(self._averaged or self.shadow)  # before the loss is waited for
+                candidate = _copies(self._averaged or self.online)  # before the loss is waited for
             value = loss.item()
             self._worked = True
             if not math.isfinite(value):
@@ -333,10 +317,10 @@ class Learner:
         return {"updates": self.config.updates, "self_supervised_loss": value}
 
     def _update(self) -> Tensor:
-        """One gradient step of the shadow; its loss, NaN if it made anything not finite."""
-        with self._holding(self.shadow):
+        """One gradient step of the online weights; its loss, NaN if it made anything not finite."""
+        with self._holding(self.online):
             loss = self._step(self._memory, self._picks(), self._generator)
-            if self._drift.hold(self.shadow):
+            if self._drift.hold(self.online):
                 self.counts["drift"] += 1
             self._average()
             return loss
@@ -345,8 +329,8 @@ class Learner:
     def _average(self) -> None:
         past = self.config.guards.average
         if past:
-            before = self._averaged or self.shadow
-            self._averaged = tuple(b.lerp(now, 1 - past) for b, now in zip(before, self.shadow, strict=True))
+            before = self._averaged or self.online
+            self._averaged = tuple(b.lerp(now, 1 - past) for b, now in zip(before, self.online, strict=True))
 
     def _picks(self) -> Tensor:
         """Which of the remembered transitions to learn from, one for each crop; the newest is always among them."""
@@ -359,7 +343,7 @@ class Learner:
     def _fail(self, reason: str) -> None:
         """Drop what was learned: back to the weights in use, or if these are at fault to the trained ones."""
         self.counts[f"failed_{reason}"] += 1
-        self._return_to(self.trained if reason in ("explosion", "stray") or not self._usable() else self.weights)
+        self._return_to(self.trained if reason == "explosion" or not self._usable() else self.weights)
         if self._failures.failed():
             self.given_up = True
             self._return_to(self.trained)
@@ -378,11 +362,11 @@ class Learner:
         """What was learned, with the optimizer that goes on: plain containers and tensors."""
         return {
             "weights": dict(zip(self.moving, (w.clone() for w in self.weights), strict=True)),
-            "shadow": dict(zip(self.moving, (w.clone() for w in self.shadow), strict=True)),
-            "averaged": dict(zip(self.moving, (w.clone() for w in self._averaged or self.shadow), strict=True)),
+            "online": dict(zip(self.moving, (w.clone() for w in self.online), strict=True)),
+            "averaged": dict(zip(self.moving, (w.clone() for w in self._averaged or self.online), strict=True)),
             "optimizer": deepcopy(self._step.optimizer.state_dict()),
             "given_up": self.given_up,
-            "moments": self._moments,
+            "opportunities": self._opportunities,
         }
 
     @learning
@@ -393,15 +377,15 @@ class Learner:
             ValueError: when it is of other weights than those that move here.
         """
         self.check_state(state)
-        weights, shadow, averaged = (self._laid_out(state[part]) for part in PARTS)
-        for values in (weights, shadow, averaged):  # saved under another budget, perhaps
-            self._budget.hold(values)
+        weights, online, averaged = (self._laid_out(state[part]) for part in PARTS)
+        for values in (weights, online, averaged):  # saved under another budget, perhaps
+            self._limit.hold(values)
         self._return_to(weights)
-        self._move_shadow(shadow)
+        self._move_online(online)
         self._averaged = averaged if self.config.guards.average else None
         self._step.load_state_dict(state["optimizer"])
         self.given_up = bool(state["given_up"])
-        self._moments = int(state.get("moments", 0))  # older files do not say
+        self._opportunities = int(state["opportunities"])
 
     @torch.no_grad()
     def _laid_out(self, values: dict[str, Tensor]) -> Weights:
@@ -414,7 +398,7 @@ class Learner:
         Raises:
             ValueError: when it does not.
         """
-        if missing := {*PARTS, "optimizer", "given_up"} - set(state):
+        if missing := {*PARTS, "optimizer", "given_up", "opportunities"} - set(state):
             raise ValueError(f"no state of a policy: it lacks {', '.join(sorted(missing))}")
         if not all(bool(value.isfinite().all()) for part in PARTS for value in state[part].values()):
             raise ValueError("the state holds NaN or infinite weights")
@@ -448,19 +432,3 @@ def make_gate(model: Model, config: AdaptationConfig) -> Gate | None:
             "for a policy of yours; with gate None and gate_features None there is no gate"
         )
     return Gate(model.calibration, guards.gate, guards.gate_features)
-
-
-def usual_features(model: Model, config: AdaptationConfig) -> FeatureRange | None:
-    """The features of training, where a guard asks for them beside the gate.
-
-    Raises:
-        ValueError: when the policy was not calibrated for it.
-    """
-    if config.guards.stray is None:
-        return None
-    if model.calibration is None or model.calibration.features is None:
-        raise ValueError(
-            "no features of training for the guard stray: scripts/calibrate.py CHECKPOINT measures them, fit_head or "
-            "load_head brings them for a policy of yours; with stray None there is no such guard"
-        )
-    return model.calibration.features

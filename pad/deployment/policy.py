@@ -1,14 +1,12 @@
 """Policies for a control loop: one that acts as it was trained, and one that keeps learning."""
 
 import warnings
-from collections import Counter, deque
-from collections.abc import Mapping
+from collections import Counter
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,16 +17,12 @@ from pad.deployment.background import Background
 from pad.deployment.budget import Budget
 from pad.deployment.camera import Observation
 from pad.deployment.config import ADAPTATIONS, AdaptationConfig
-from pad.deployment.guards import FrameGuard
+from pad.deployment.intake import Intake
 from pad.deployment.learner import Features, Learner, Weights, learning
-from pad.deployment.model import Model, OutOfBounds, Seen, Transition
+from pad.deployment.model import Model, OutOfBounds, Transition
 from pad.deployment.state import digest, load_state, save_state
+from pad.deployment.warning import WarnOnce
 from pad.types import Metrics
-
-LONG_BLIND = 20
-"""Decisions in a row without a valid observation that are worth a warning."""
-KNOWN = 4
-"""Arrivals that are recognized when they are shown again: a loop may observe a few decisions after it acted."""
 
 
 class FrozenPolicy:
@@ -108,7 +102,8 @@ class AdaptivePolicy:
             raise ValueError(f"adaptation must be inline or background, got {adaptation!r}")
         self.config = _settings(config)
         self._model = as_model(policy).copy()
-        self._frames = make_frame_guard(self._model) if self.config.guards.frames else None
+        self._warn = WarnOnce()
+        self._intake = Intake(self._model, self.config.guards.frames, self._warn)
         budget = budget or Budget()
         self._background: Background | None = None
         if adaptation == "inline":
@@ -122,18 +117,9 @@ class AdaptivePolicy:
         self._budget = budget
         self._counts: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
-        self._told: set[str] = set()
-        self._first, self._in_range, self._acts_well, self._acted_within, self._closed = (
-            True,
-            False,
-            False,
-            False,
-            False,
-        )
-        self._updates = 0
-        self._last_ever: Seen | None = None
+        self._acts_as_declared = self._acted_in_range = self._closed = False
+        self._updates = self._decisions = 0
         self._weights: Weights = self._learner.weights
-        self._begin()
 
     @classmethod
     def from_checkpoint(
@@ -163,17 +149,6 @@ class AdaptivePolicy:
         """What acts, with the weights that are in use."""
         return self._model
 
-    def _begin(self) -> None:
-        self._last_valid: Seen | None = None
-        self._blind = self._stuck = self._decisions = 0
-        self._acted = False  # since the last transition
-        self._judged: Any = None  # the observation that was judged last
-        self._acted_on: Any = None  # the one that was judged for the last action, until its transition is observed
-        self._rest: dict[str, Any] = {}  # the last good entries that are no pixels
-        self._known: deque[tuple[Any, Seen | None]] = deque(maxlen=KNOWN)
-        if self._frames is not None:
-            self._frames.reset()
-
     def reset(self) -> None:
         """A new episode begins; the trained weights come back if the settings say so."""
         if self._background is not None:
@@ -181,7 +156,8 @@ class AdaptivePolicy:
         else:
             self._learner.reset()
         self._take_over()
-        self._begin()
+        self._intake.reset()
+        self._decisions = 0
 
     def restore(self, snapshot: dict[str, Any] | None = None) -> None:
         """Return to the trained weights, with a fresh optimizer and an empty memory; or to a snapshot.
@@ -197,7 +173,7 @@ class AdaptivePolicy:
                     raise ValueError("the snapshot began from the weights of another policy")
             self._learner.restore()
             self._learner.forgive()
-            self._told.discard("given_up")
+            self._warn.forget("given_up")
             if snapshot is not None:
                 self._learner.load_state_dict(snapshot)
 
@@ -266,57 +242,12 @@ class AdaptivePolicy:
                 shape than declared.
         """
         self._take_over()
-        # Before a second action without a transition between, nobody has said that it is the same arrival still.
-        self._judged = None
-        seen = self._admit(obs, arrives=self._acted)
-        self._acted, self._acted_on = True, self._judged
-        self._blind = 0 if seen is not None else self._blind + 1
-        if seen is not None:
-            self._last_valid = self._last_ever = seen  # though it may have been shown before
-        else:
-            # Blind from the episode's first frame on, something must be done all the same.
-            seen = self._blindly(obs) if self._last_valid is None else self._with_rest(self._last_valid, obs)
-            if self._blind == LONG_BLIND:
-                self._warn("blind", f"no valid observation for {LONG_BLIND} decisions: the last valid one is acted on")
-        action = self._features.action(self._sound(seen), self._weights)
-        if not self._acts_well:  # before a machine moves by it
-            self._check_own(action)
+        action = self._features.action(self._intake.for_action(obs), self._weights)
+        if not self._acts_as_declared:  # before a machine moves by it
+            with suppress(OutOfBounds):  # the machine will hold it
+                self._model.action(action)
+            self._acts_as_declared = True
         return action
-
-    def _check_own(self, action: Any) -> None:
-        with suppress(OutOfBounds):  # the machine will hold it
-            self._model.action(action)
-        self._acts_well = True
-
-    def _warn(self, what: str, message: str) -> None:
-        """Once."""
-        if what not in self._told:
-            self._told.add(what)
-            warnings.warn(message, RuntimeWarning, stacklevel=4)
-
-    def _sound(self, seen: Seen) -> Seen:
-        """With the last good ones in place of other entries that are missing or no numbers."""
-        if self._frames is None:
-            return seen
-        good = {name: value for name, value in seen.rest.items() if _is_finite(value)}
-        missing, bad = bool(set(self._rest) - set(seen.rest)), len(good) < len(seen.rest)
-        self._counts["entries_missing"] += missing
-        self._counts["entries_not_finite"] += bad
-        before, self._rest = self._rest, {**self._rest, **good}
-        return Seen(seen.pictures, {**seen.rest, **before, **good}) if missing or bad else seen
-
-    def _with_rest(self, seen: Seen, obs: Observation) -> Seen:
-        """Earlier pictures with the newest of the other entries, as far as there are any."""
-        return Seen(seen.pictures, {**seen.rest, **self._model.rest(obs)})
-
-    def _blindly(self, obs: Observation) -> Seen:
-        try:
-            self._last_ever = self._model.see(_finite(obs, self._model))
-        except (TypeError, ValueError):
-            if self._last_ever is None:
-                raise
-            self._last_ever = self._with_rest(self._last_ever, obs)
-        return self._last_ever
 
     def observe(self, obs: Observation, action: Any, next_obs: Observation) -> Metrics:
         """Learn from one transition, as far as the guards allow.
@@ -332,19 +263,11 @@ class AdaptivePolicy:
             RuntimeError: when learning in the background failed before it ever worked.
         """
         taken = self._taken(action)
-        seen, next_seen = self._admit(obs, is_earlier=True), self._admit(next_obs, arrives=True, judged=self._acted_on)
-        self._acted, self._acted_on = False, None
+        ends = self._intake.for_transition(obs, next_obs)
         self._decisions += 1
         metrics: Metrics = {"updates": 0}
-        if seen is not None and next_seen is not None and taken is not None:
-            if not bool(taken.isfinite().all()):
-                self._counts["action_not_finite"] += 1
-            elif self._frames is not None and _same(seen, next_seen):
-                self._counts["frames_stuck"] += 1
-                self._stuck += 1
-            else:
-                self._stuck = 0
-                metrics = self._learn(Transition(seen, taken, next_seen, self._decisions - 1))
+        if ends is not None and taken is not None:
+            metrics = self._learn(Transition(ends[0], taken, ends[1], self._decisions - 1))
         if self._learner.error is not None:
             self._warn("error", f"an update failed and was dropped: {self._learner.error}")
         if self._learner.given_up:
@@ -354,15 +277,18 @@ class AdaptivePolicy:
         return {**metrics, **{f"guards/{reason}": count for reason, count in acted.items()}}
 
     def _taken(self, action: Any) -> Tensor | None:
-        """The action that was taken; None for one far out of range, where earlier ones were not."""
+        """The action that was taken; None for one that is no number, or out of range where earlier ones were not."""
         try:
             taken = self._model.action(action)
         except OutOfBounds:
-            if not self._acted_within:
+            if not self._acted_in_range:
                 raise
             self._counts["action_out_of_bounds"] += 1
             return None
-        self._acted_within = True
+        if not bool(taken.isfinite().all()):
+            self._counts["action_not_finite"] += 1
+            return None
+        self._acted_in_range = True
         return taken
 
     def _learn(self, transition: Transition) -> Metrics:
@@ -388,55 +314,13 @@ class AdaptivePolicy:
                 parameter.data = weight
             self._weights = newest
 
-    def _admit(
-        self, obs: Observation, arrives: bool = False, is_earlier: bool = False, judged: Any = None
-    ) -> Seen | None:
-        """An observation as tensors; None when no working camera sends it.
-
-        The same one again is not judged again, but for one that was not valid and now arrives once more: the scene may
-        have become what it looks like. Who acts before observing shows each arrival twice: the one that was `judged`
-        for the action has not arrived once more. An earlier one that is not remembered is judged by itself, and is
-        never the last valid one: others have come since.
-        """
-        print_ = _fingerprint(obs)
-        for known, seen in reversed(self._known):
-            if known == print_:
-                if arrives and seen is None and print_ != judged:
-                    break
-                return seen
-        if self._frames is None or self._first:
-            for camera in self._model.cameras:  # what a programmer did wrong
-                pixels = camera.checked(obs)
-                if self._first:
-                    camera.check_range(pixels)
-        self._first = False
-        self._judged, by_itself = print_, is_earlier and self._last_valid is not None
-        fault = None if self._frames is None else self._frames.fault(obs, remember=not by_itself)
-        if fault is not None:
-            self._counts[f"frames_{fault}"] += 1
-            if fault == "type" and obs is not None:
-                self._warn("type", f"an observation is a {type(obs).__name__}, none of the declared kind: it is taken "
-                           "for a lost frame")  # fmt: skip
-        elif not self._in_range:  # a camera that was black at first has said nothing about its units
-            self._in_range = True
-            try:
-                for camera in self._model.cameras:
-                    camera.check_range(camera.checked(obs))
-            except ValueError as error:  # one pixel may be broken
-                self._warn("range", str(error))
-        seen = self._model.see(obs) if fault is None else None
-        if by_itself:
-            return seen
-        if seen is not None:
-            self._last_valid = self._last_ever = seen
-        self._known.append((print_, seen))
-        return seen
-
     @property
     def counts(self) -> dict[str, int]:
         """How often each guard has acted, by its reason."""
         dropped = {} if self._background is None else {"late": self._background.dropped}
-        return {name: count for name, count in {**self._learner.counts, **self._counts, **dropped}.items() if count}
+        # Copied first: the thread beside this one goes on counting.
+        counts = {**self._learner.counts, **self._intake.counts, **self._counts, **dropped}
+        return {name: count for name, count in counts.items() if count}
 
     @property
     def drift(self) -> float:
@@ -449,8 +333,8 @@ class AdaptivePolicy:
         second, and the age of the weights in use.
         """
         figures: Metrics = {
-            "drift": self.drift, "given_up": float(self._learner.given_up), "blind_decisions": self._blind,
-            "stuck_decisions": self._stuck, "updates": self._updates,
+            "drift": self.drift, "given_up": float(self._learner.given_up), "blind_decisions": self._intake.blind,
+            "stuck_decisions": self._intake.stuck, "updates": self._updates,
         }  # fmt: skip
         if self._background is not None:
             figures |= self._background.report()
@@ -499,63 +383,3 @@ def _settings(config: AdaptationConfig | str | None) -> AdaptationConfig:
             raise ValueError(f"unknown settings {config!r}; known: {', '.join(ADAPTATIONS)}")
         return ADAPTATIONS[config]
     return config or ADAPTATIONS["default"]
-
-
-def make_frame_guard(model: Model) -> FrameGuard:
-    """Knows how fast scenes change where the policy was trained, if that was measured."""
-    return FrameGuard(model.cameras, None if model.calibration is None else model.calibration.largest_step)
-
-
-def _fingerprint(obs: Observation) -> Any:
-    """Equal for equal observations."""
-    if isinstance(obs, np.ndarray) and not obs.dtype.hasobject:
-        return obs.shape, obs.dtype.str, obs.tobytes()
-    if isinstance(obs, Mapping):
-        return {name: _fingerprint(value) for name, value in obs.items()}
-    if isinstance(obs, (list, tuple)):
-        return [_fingerprint(value) for value in obs]
-    if obs is None or isinstance(obs, (bool, int, float, str, bytes, np.generic)):
-        return type(obs), obs
-    if isinstance(obs, torch.Tensor):  # by its values: it may be filled again and again
-        plain = obs.detach().cpu().contiguous().flatten()
-        return type(obs), obs.shape, str(obs.dtype), plain.view(torch.uint8).numpy().tobytes()
-    return _Itself(obs)
-
-
-class _Itself:
-    """A value that cannot be compared, equal to itself alone. It is held, so that no other can take its place."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Itself) and self._value is other._value
-
-    def __hash__(self) -> int:
-        return id(self._value)
-
-
-def _same(seen: Seen, other: Seen) -> bool:
-    return all(bool(a.equal(b)) for a, b in zip(seen.pictures, other.pictures, strict=True))
-
-
-def _is_finite(value: Any) -> bool:
-    """Whether all of an entry are numbers, if it holds any."""
-    array = np.asarray(value)
-    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())
-
-
-def _finite(obs: Observation, model: Model) -> Observation:
-    """An observation whose pixels are numbers, black where they were none; what is no observation stays as it is."""
-
-    def clean(pixels: np.ndarray, low: float) -> np.ndarray:
-        if np.issubdtype(pixels.dtype, np.integer):
-            return pixels
-        return np.nan_to_num(pixels, nan=low, posinf=low, neginf=low)
-
-    lows = {camera.key: camera.low for camera in model.cameras}
-    if isinstance(obs, np.ndarray):
-        return clean(obs, model.cameras[0].low)
-    if not isinstance(obs, Mapping):
-        return obs
-    return {n: clean(v, lows[n]) if n in lows and isinstance(v, np.ndarray) else v for n, v in obs.items()}

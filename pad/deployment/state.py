@@ -16,8 +16,8 @@ from torch import Tensor
 from pad.checkpoint import sync
 
 FORMAT = 1
-PARTS = ("weights", "shadow", "averaged")
-"""Of a snapshot: values of what moves, by name. In use, being learned, and the running average of what was."""
+PARTS = ("weights", "online", "averaged")
+"""Of a snapshot: values of what moves, by name. In use, those that the optimizer moves, and their running average."""
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -36,7 +36,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
             elif value is not None:
                 plain.setdefault(str(index), {})[name] = value
     about = {"format": FORMAT, "origin": state["origin"], "given_up": state["given_up"],
-             "moments": state["moments"], "groups": optimizer["param_groups"], "plain": plain}  # fmt: skip
+             "opportunities": state["opportunities"], "groups": optimizer["param_groups"], "plain": plain}  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
@@ -75,7 +75,11 @@ def load_state(path: Path) -> dict[str, Any]:
             about = json.loads(file.metadata()["pad"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
         state: dict[str, Any] = {part: {} for part in PARTS}
-        state |= {"given_up": about["given_up"], "origin": str(about["origin"]), "moments": about.get("moments", 0)}
+        state |= {
+            "given_up": about["given_up"],
+            "origin": str(about["origin"]),
+            "opportunities": about["opportunities"],
+        }
         slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in about["plain"].items()}
         for name, value in tensors.items():
             part, rest = name.split("/", 1)
