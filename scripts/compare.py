@@ -70,9 +70,8 @@ def main() -> None:
         raise cli.BadInput(f"{names[0]} and {names[1]} are one and the same evaluation")
     compared = compare_evaluations(base, agent)
     print(format_pair(*titles(*names), compared))
-    ways = [record["settings"]["adaptation"] for record in (base, agent)]
-    if ways[0] != ways[1] and any(arm == "adapted" for _, arm in compared):
-        print(f"\nThey adapt in different ways: {ways[0]}, and {ways[1]}.")
+    if any(arm == "adapted" for _, arm in compared) and (differing := differing_adaptation(base, agent)):
+        print(f"\nThey adapt in different ways: {', '.join(differing)}.")
 
 
 def find_evaluation(name: str, folder: Path = Path()) -> dict[str, Any]:
@@ -90,14 +89,29 @@ def find_evaluation(name: str, folder: Path = Path()) -> dict[str, Any]:
     return read_evaluation(path)
 
 
+def differing_adaptation(base: Mapping[str, Any], agent: Mapping[str, Any]) -> list[str]:
+    """In what two evaluations adapt differently, each as `setting: one, other`; nothing where they do not."""
+    ways = [_flat({"adaptation": r["settings"]["adaptation"], **(r["settings"].get("adapter") or {})})
+            for r in (base, agent)]  # fmt: skip
+    # Files of another version name fewer or more; the number format is what is fastest on a machine.
+    names = [name for name in ways[0] if name in ways[1] and name != "precision"]
+    return [f"{name}: {ways[0][name]}, {ways[1][name]}" for name in names if ways[0][name] != ways[1][name]]
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings within settings as `guards.trial`."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
 def titles(*names: str) -> list[str]:
     """What tells evaluations apart: file names, or the folders of files that are called alike."""
-    paths = [Path(name) for name in names]
-    stems = [path.stem if path.suffix else path.name for path in paths]
-    alike = len(set(stems)) < len(stems)
+    paths = [Path(name.removesuffix(".json")) for name in names]
+    alike = len({path.name for path in paths}) < len(paths)
     return [
-        path.resolve().parent.name if stem == "evaluation" else str(path.with_suffix("")) if alike else stem
-        for path, stem in zip(paths, stems, strict=True)
+        path.resolve().parent.name if path.name == "evaluation" else str(path) if alike else path.name for path in paths
     ]
 
 
@@ -166,7 +180,7 @@ def format_ablations(described: list[dict[str, str]], file: Path) -> str:
             compared = compare_evaluations(*(find_evaluation(n, file.parent) for n in (ablation.base, ablation.agent)))
         except (cli.BadInput, FileNotFoundError) as error:
             raise cli.BadInput(f"{where}: {error}") from error
-        cells = [titles(ablation.base)[0], titles(ablation.agent)[0], ablation.change]
+        cells = [*titles(ablation.base, ablation.agent), ablation.change]
         pairs = [compared.get(key) for key in columns.values()]
         cells += ["" if pair is None else format_change(pair.base, pair.agent, pair.difference) for pair in pairs]
         lines.append(f"| {' | '.join(cells)} |")

@@ -96,6 +96,7 @@ def evaluation_tables(evaluations: list[dict[str, Any]]) -> list[Table]:
     default = [record for record in evaluations if record["settings"]["adaptation"] == "default"]
     if not default:
         raise cli.BadInput("none of these evaluations is of the default setting: name pad/zoo/*/evaluation.json too")
+    check_comparable(default)
     families = by_family(default, lambda record: record["settings"]["checkpoint"])
     gains = "\n\n".join(format_gains(records, name) for name, records in families.items())
     parts = {
@@ -108,6 +109,21 @@ def evaluation_tables(evaluations: list[dict[str, Any]]) -> list[Table]:
     }
     whole = "\n\n".join(f"### {title}\n\n{text}" for title, text in parts.items())
     return [Table("README.md", gains), Table("docs/results.md", whole)]
+
+
+def check_comparable(evaluations: list[dict[str, Any]]) -> None:
+    """Whether evaluations may stand in one table.
+
+    Raises:
+        BadInput: when an agent is there twice, or two did not meet the same episodes.
+    """
+    agents = [record["settings"]["checkpoint"] for record in evaluations]
+    if twice := sorted({agent for agent in agents if agents.count(agent) > 1}):
+        raise cli.BadInput(f"several of these files are evaluations of {', '.join(twice)} with the default settings")
+    for key in ("seed", "episodes", "shift_split", "shift_data", "quality"):
+        values = {str(record["settings"].get(key, record["env"].get(key))) for record in evaluations}
+        if len(values) > 1:
+            raise cli.BadInput(f"these evaluations are not of the same kind: {key} is {' and '.join(sorted(values))}")
 
 
 def training_tables(files: Mapping[Path, dict[str, Any]]) -> list[Table]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import cli
-from cells import weights_of
+from cells import code_of, own_code, weights_of
 from episodes import (
     Arm,
     default_workers,
@@ -80,6 +80,8 @@ class ScreenConfig:
             raise ValueError("shifts are of our environments, and --env names yours")
         if self.policy is not None and self.checkpoints != defaults["checkpoints"]:
             raise ValueError("checkpoints are agents of this package, and --policy names yours")
+        # What a file says counts, not its name: it may say something else tomorrow.
+        object.__setattr__(self, "shift", tuple(envs.shifts.normalize(shift) for shift in self.shift))
 
     @property
     def scenes(self) -> tuple[str, ...]:
@@ -126,19 +128,40 @@ class Kept:
     """What a screening has found so far: all candidates of an agent under a shift, or nothing of it.
 
     It is on disk from the first such group on, and the same screening goes on from there.
+
+    Raises:
+        BadInput: when what is there is of another screening, of which nothing is to be lost.
     """
 
     def __init__(self, config: ScreenConfig, candidates: dict[str, AdaptationConfig | None]) -> None:
         self._config, self._path = config, cli.partial(config.output)
         weights = None if config.policy else {name: weights_of(name) for name in config.checkpoints}
         settled = {name: None if one is None else settings.to_dict(one) for name, one in candidates.items()}
-        self._screened = {"episodes": config.episodes, "seed": config.seed, "weights": weights, "candidates": settled}
+        self._screened = {
+            "episodes": config.episodes, "seed": config.seed, "weights": weights, "candidates": settled,
+            "code": own_code(), "code_of_shifts": None if config.env else code_of(config.shift),
+        }  # fmt: skip
         self.rows: list[dict[str, Any]] = []
+        self._others: list[dict[str, Any]] = []
+        """Rows of shifts that are not asked for now: they stay in the partial file."""
         if config.policy is None and not config.env:  # nobody knows whether code of the user's is the same
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                record = json.loads(self._path.read_text())
-                if record["screened"] == json.loads(json.dumps(self._screened)):
-                    self.rows = [row for row in record["rows"] if row["shift"] in config.shift]
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            record = json.loads(self._path.read_text())
+            screened, rows = record["screened"], [dict(row) for row in record["rows"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        ours = json.loads(json.dumps(self._screened))
+        differing = [name for name in {**ours, **screened} if ours.get(name) != screened.get(name)]
+        if differing:
+            raise cli.BadInput(
+                f"{self._path} holds an interrupted screening of other settings ({', '.join(differing)}): finish it, "
+                "delete it, or name another --output"
+            )
+        for row in rows:
+            (self.rows if row["shift"] in self._config.shift else self._others).append(row)
 
     @property
     def groups(self) -> set[tuple[str, str]]:
@@ -149,12 +172,14 @@ class Kept:
         """Those of one group."""
         self.rows += rows
         record = {**self._describe(), "screened": self._screened, "interrupted": True}
+        record["rows"] += self._others
         cli.write_text(self._path, json.dumps(record, indent=1) + "\n")
 
     def finish(self) -> None:
         """All is there."""
         cli.write_text(self._config.output, json.dumps(self._describe(), indent=1) + "\n")
-        self._path.unlink(missing_ok=True)
+        if not self._others:
+            self._path.unlink(missing_ok=True)
         say(f"wrote {self._config.output}")
 
     def tell(self) -> None:

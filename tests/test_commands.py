@@ -500,6 +500,19 @@ def test_a_document_that_lost_a_marker_stays_as_it_is(tmp_path, lost):
     assert (tmp_path / "README.md").read_text() == damaged
 
 
+def test_evaluations_of_another_kind_do_not_come_into_the_tables(tmp_path):
+    source = ROOT / "pad" / "zoo" / "cartpole_balance" / "evaluation.json"
+    record = json.loads(source.read_text())
+    (tmp_path / "again.json").write_text(json.dumps(record))
+    result = call(f"results.py {source} again.json", tmp_path)
+    assert "several of these files are evaluations of cartpole_balance" in result.stderr
+    record["settings"] |= {"checkpoint": "another", "shift_split": "validation"}
+    (tmp_path / "validation.json").write_text(json.dumps(record))
+    result = call(f"results.py {source} validation.json", tmp_path)
+    assert result.returncode == 2
+    assert "shift_split is test and validation" in result.stderr
+
+
 def test_both_arms_are_the_same_weights_though_a_run_goes_on_meanwhile(folder, monkeypatch):
     shutil.copytree(folder / "runs" / "tiny" / "checkpoint", folder / "going_on")
     episodes, plain = importlib.import_module("episodes"), importlib.import_module("episodes").make_policy

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cli
 import pytest
-from compare import compare_evaluations, find_evaluation, format_ablations, format_pair, titles
+from compare import compare_evaluations, differing_adaptation, find_evaluation, format_ablations, format_pair, titles
 
 ROOT = Path(__file__).parents[1]
 HARD = ("color_hard", "video_easy", "video_hard")
@@ -146,6 +146,8 @@ def test_files_that_are_called_alike_are_told_apart():
     assert titles("walker_walk", "runs/later.json") == ["walker_walk", "later"]
     assert titles("a/evaluation.json", "b/evaluation.json") == ["a", "b"]
     assert titles("a/result.json", "b/result.json") == ["a/result", "b/result"]
+    assert titles("runs/lr_0.1", "runs/lr_0.5") == ["lr_0.1", "lr_0.5"]
+    assert titles("runs/lr_0.1/evaluation.json", "runs/lr_0.5/evaluation.json") == ["lr_0.1", "lr_0.5"]
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess:
@@ -165,7 +167,16 @@ def test_the_command_compares_agents_that_ship_by_name():
 
 def test_that_two_evaluations_adapt_in_different_ways_is_said():
     shown = call("walker_walk", str(ROOT / "results" / "walker_walk_home.json"))
-    assert "They adapt in different ways: default, and configs/home/home.yaml." in shown.stdout
+    assert "They adapt in different ways: adaptation: default, configs/home/home.yaml" in shown.stdout
+    # A flag over settings of the same name counts, the number format of the machine does not.
+    settings = [{"learning_rate": rate, "precision": precision, "guards": {"trial": 2}}
+                for rate, precision in ((1e-2, "float32"), (1e-1, "bfloat16"))]  # fmt: skip
+    base, agent = (evaluation({"none": [1.0, 2.0]}, adapter=adapter) for adapter in settings)
+    assert differing_adaptation(base, agent) == ["learning_rate: 0.01, 0.1"]
+    assert differing_adaptation(base, base) == []
+    agent["settings"]["adapter"] = {**settings[0], "guards": {"trial": None}}
+    assert differing_adaptation(base, agent) == ["guards.trial: 2, None"]
+    assert differing_adaptation(base, evaluation({"none": [1.0, 2.0]})) == []  # an older file does not say
 
 
 def test_a_name_that_is_neither_agent_nor_file_is_told_with_those_that_are(tmp_path):
