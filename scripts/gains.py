@@ -68,8 +68,8 @@ def format_gains(records: list[dict[str, Any]], name: str = "") -> str:
     counts = f"{tasks} {'task' if tasks == 1 else 'tasks'}, {len(records)} {'agent' if len(records) == 1 else 'agents'}"
     lines = [
         f"Means over {counts}{f' {name}' if name else ''}:", "",
-        "| shift | frozen | adapted | adapted − frozen, other episodes | other tasks too | moved at random − frozen "
-        "| agents whose own interval lies below 0 |",
+        "| shift | frozen | adapted | adapted − frozen, over episodes | over episodes and tasks | random perturbation − frozen "
+        "| agents that lose (own interval below 0) |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for shifts in rows:
@@ -113,7 +113,7 @@ def format_regret(records: list[dict[str, Any]], beyond: float = 3.0) -> str:
         [
             f"{len(found)} of {len(rows)} cells, by {beyond:g} points and more:",
             "",
-            "| agent | shift | adapted − frozen | regret | regret, moved at random |",
+            "| agent | shift | adapted − frozen | regret | regret, random perturbation |",
             "|---|---|---|---|---|",
             *found,
         ]

@@ -314,7 +314,7 @@ def published_rows(cells: Compared, shifts: list[str], columns: list[tuple[str, 
 def make_table(records: list[dict[str, Any]]) -> str:
     """Markdown table of evaluations: one row for each agent, shift and adaptation setting."""
     columns = ["agent", "shift", "episodes", "frozen", "adaptation", "adapted", "adapted − frozen", "won / lost / tied",
-               "regret", "regret, moved at random", "catastrophes"]  # fmt: skip
+               "regret", "regret, random perturbation", "catastrophes"]  # fmt: skip
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     cells = [(record["settings"], shift, cell) for record in records for shift, cell in shifts_of(record).items()]
     agents = list(dict.fromkeys(chosen["checkpoint"] for chosen, _, _ in cells))
