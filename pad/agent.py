@@ -13,7 +13,7 @@ from pad.encoder import Branch, Encoder, EncoderConfig, Projection, output_size
 from pad.gate import Calibration
 from pad.networks import Actor, Critic, initialize
 from pad.objectives import Alignment, HeadName, InverseDynamics, Networks, Objective, ObjectiveName, Views, make_head
-from pad.settings import check_choices
+from pad.settings import check_fields
 from pad.types import Images, Scalar, Vectors
 
 
@@ -30,7 +30,7 @@ class AgentConfig:
     """Heads of further self-supervised objectives: scripts/fit_head.py --heads adds them to a trained agent."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         if self.hidden < 1:
             raise ValueError(f"hidden must be at least 1, got {self.hidden}")
         if len(set(self.heads)) < len(self.heads):

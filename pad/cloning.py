@@ -18,7 +18,7 @@ from pad.decay import cosine_decay
 from pad.losses import cloning_loss, inverse_dynamics_loss, regret_loss
 from pad.networks import Critic
 from pad.precision import Precision, autocast
-from pad.settings import check_choices, check_finite
+from pad.settings import check_fields
 from pad.strong import StrongAugmentation
 from pad.types import Batch, Metrics
 
@@ -75,10 +75,9 @@ class CloneConfig:
     thrown away after training. The expert's nearly bang-bang actions alone teach the convolutions little at first."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.updates < 1 or self.batch_size < 2:
             raise ValueError(f"updates must be at least 1 and batch_size 2, got {self.updates} and {self.batch_size}")
-        check_choices(self)
-        check_finite(self)
         for name in ("learning_rate", "final_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} of the clone must be positive, got {getattr(self, name)}")

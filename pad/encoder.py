@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pad.settings import check_choices
+from pad.settings import check_fields
 from pad.types import Features, Filtered, Projected, Vectors
 
 
@@ -31,7 +31,7 @@ class EncoderConfig:
     """How convolutions begin: delta-orthogonal as in the paper, or orthogonal, for networks with large strides."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         if not 1 <= self.shared_layers <= len(self.strides):
             raise ValueError(f"shared_layers must be from 1 to {len(self.strides)}, got {self.shared_layers}")
         if min(self.filters, self.projection, *self.strides) < 1:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pad.networks import Actor, Critic, initialize
 from pad.sac import SACConfig
-from pad.settings import check_finite
+from pad.settings import check_fields
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ExpertConfig:
     )
 
     def __post_init__(self) -> None:
-        check_finite(self)
+        check_fields(self)
         for name in ("steps", "batch_size", "hidden", "episode_length"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} of the expert must be at least 1, got {getattr(self, name)}")

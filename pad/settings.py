@@ -5,6 +5,7 @@ import difflib
 import functools
 import json
 import math
+import numbers
 import os
 import re
 import types
@@ -80,56 +81,83 @@ def _merged(default: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def check_choices(config: Any) -> None:
-    """That every field of a dataclass that names one of some choices, or several of them, does.
+def check_fields(config: Any) -> None:
+    """Check that every field of a settings dataclass holds what its annotation declares. For `__post_init__`.
 
-    For `__post_init__`: what comes from YAML is checked by `from_dict`, what is made in Python by nobody else.
+    What comes from YAML is checked by `from_dict`, what is made in Python by nobody else. See `check_value` for what
+    passes.
 
     Raises:
-        ValueError: when one does not, naming the value and the choices.
+        ValueError: when a field holds something else, naming the field, its value and what is allowed.
+        TypeError: the same for a field that is a dataclass of its own.
     """
     kind: Any = type(config)
-    for name, (choices, several) in _fields_with_choices(kind).items():
-        value = getattr(config, name)
-        named = value if several and isinstance(value, (tuple, list)) else [value]
-        if (several and isinstance(value, str)) or any(one not in choices for one in named):
-            what = "a tuple of some of" if several else "one of"
-            raise ValueError(f"{name} must be {what} {', '.join(map(str, choices))}, got {value!r}")
+    for name, hint in _hints(kind).items():
+        check_value(name, getattr(config, name), hint)
 
 
-def check_finite(config: Any) -> None:
-    """That every number of a dataclass is one, and not infinite. For `__post_init__`.
+def check_value(name: str, value: Any, hint: Any) -> None:
+    """Check one setting against its type.
+
+    Numbers must be finite; a whole number passes for a float, a bool for no number, a list for a tuple.
+
+    Args:
+        hint: int, float, bool, str, None, a Literal, another class, a union of these, or a tuple of any number of them.
 
     Raises:
-        ValueError: when one is not.
+        ValueError: when it is something else, naming the value and what is allowed.
+        TypeError: the same where the type is a dataclass.
     """
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{field.name} must be a finite number, got {value}")
+    if not _holds(value, hint):
+        error = TypeError if dataclasses.is_dataclass(hint) else ValueError
+        raise error(f"{name} must be {_allowed(hint)}, got {value!r}")
 
 
 @functools.cache
-def _fields_with_choices(kind: Hashable) -> dict[str, tuple[tuple[Any, ...], bool]]:
-    """Of each field that is one of some literals, or a tuple of them: these, and whether it is a tuple."""
-    fields = {}
-    for name, hint in typing.get_type_hints(kind).items():
-        several = typing.get_origin(hint) is tuple
-        if choices := _literals(typing.get_args(hint)[0] if several else hint):
-            fields[name] = choices, several
-    return fields
+def _hints(kind: Hashable) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(typing.cast(Any, kind))}
 
 
-def _literals(hint: Any) -> tuple[Any, ...]:
-    """The values that a hint allows; none where it allows more than literals."""
-    if hint is type(None):
-        return (None,)
-    if typing.get_origin(hint) is typing.Literal:
-        return typing.get_args(hint)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        parts = [_literals(part) for part in typing.get_args(hint)]
-        return tuple(value for part in parts for value in part) if all(parts) else ()
-    return ()
+def _holds(value: Any, hint: Any) -> bool:
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin in _UNIONS:
+        return any(_holds(value, part) for part in parts)
+    if origin is typing.Literal:
+        return value in parts
+    if origin is tuple:
+        return isinstance(value, (tuple, list)) and all(_holds(one, parts[0]) for one in value)
+    if hint in _NUMBERS:
+        return isinstance(value, _NUMBERS[hint]) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, hint)
+
+
+def _allowed(hint: Any) -> str:
+    """What a type allows, in words."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin in _UNIONS:
+        return " or ".join(map(_allowed, parts))
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if origin is tuple:
+        return f"a tuple, each item {_allowed(parts[0])}"
+    article = "an" if hint.__name__[0] in "AEIOU" else "a"
+    return _WORDS.get(hint) or f"{article} {hint.__name__}" + ("(...)" if dataclasses.is_dataclass(hint) else "")
+
+
+# The names under which `pad.sac` and `pad.training.config` still call it.
+check_choices = check_finite = check_fields
+
+_UNIONS = typing.Union, types.UnionType
+_NUMBERS: dict[Any, Any] = {int: numbers.Integral, float: numbers.Real}
+"""NumPy's numbers are among these."""
+_WORDS = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "True or False",
+    str: "a string",
+    type(None): "None",
+}
 
 
 def _check_keys(kind: Any, values: Any, where: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from pad.settings import check_fields
 from pad.types import Metrics
 
 WandbMode = Literal["online", "offline", "disabled"]
@@ -27,6 +28,9 @@ class TrackingConfig:
     """Weights & Biases project."""
     group: str | None = None
     """Weights & Biases group. Default: the same for all seeds of one configuration."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class Tracker:

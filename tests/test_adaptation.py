@@ -385,8 +385,8 @@ def test_settings_that_make_no_sense_are_refused(change, message):
         ({"moves": "colour"}, "moves must be one of color, .*got 'colour'"),
         ({"optimizer": "adamw"}, "optimizer must be one of adam, sgd, got 'adamw'"),
         ({"reset": "always"}, "reset must be one of episode, never, got 'always'"),
-        ({"objectives": "rotation"}, "objectives must be a tuple of some of .*got 'rotation'"),
-        ({"objectives": ("rotations",)}, r"objectives must be a tuple .*got \('rotations',\)"),
+        ({"objectives": "rotation"}, "objectives must be a tuple, each item one of .*got 'rotation'"),
+        ({"objectives": ("rotations",)}, r"objectives must be a tuple, .*got \('rotations',\)"),
     ],
 )
 def test_what_is_misspelt_is_said_with_the_choices(change, message):

@@ -340,10 +340,13 @@ def test_a_pause_of_a_minute_is_not_paid_for_by_minutes_without_learning():
     assert allowed(budget, clock, 0.05, 400, takes=0.001) > 150
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [(0.0, "positive"), (-1.0, "positive"), (float("nan"), "a finite number"), (float("inf"), "a finite number")],
+)
 @pytest.mark.parametrize("name", ["milliseconds", "updates_per_second"])
-def test_a_budget_is_positive(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be positive or None"):
+def test_a_budget_is_positive_and_finite(name, value, allowed):
+    with pytest.raises(ValueError, match=f"{name} must be {allowed} or None, got {value}"):
         Budget(**{name: value})
 
 

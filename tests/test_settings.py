@@ -1,14 +1,20 @@
 import dataclasses
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from conftest import with_fields
 
 from pad import settings
 from pad.agent import AgentConfig
-from pad.deployment import AdaptationConfig
+from pad.cloning import CloneConfig
+from pad.deployment import AdaptationConfig, GuardConfig, HeadConfig
 from pad.encoder import EncoderConfig
+from pad.expert import ExpertConfig
+from pad.sac import SACConfig
+from pad.tracking import TrackingConfig
 from pad.training import TrainingConfig
 
 
@@ -70,12 +76,51 @@ def test_a_file_that_names_one_inner_setting_leaves_the_others_as_that_field_has
 
 
 def test_what_is_misspelt_in_python_is_said_with_the_choices():
-    with pytest.raises(ValueError, match="heads must be a tuple of some of rotation, .*got .'rotations'"):
+    with pytest.raises(ValueError, match="heads must be a tuple, each item one of rotation, .*got .'rotations'"):
         with_fields(AgentConfig(), heads=("rotations",)).__post_init__()
     with pytest.raises(ValueError, match="initialization must be one of delta, orthogonal, got 'detla'"):
         with_fields(EncoderConfig(), initialization="detla").__post_init__()
     with pytest.raises(ValueError, match="recipe must be one of sac, clone, got 'cloning'"):
         with_fields(TrainingConfig(), recipe="cloning").__post_init__()
+
+
+@pytest.mark.parametrize(
+    ("config", "fields", "message"),
+    [
+        (AdaptationConfig(), {"learning_rate": math.inf}, "learning_rate must be a finite number, got inf"),
+        (AdaptationConfig(), {"learning_rate": True}, "learning_rate must be a finite number, got True"),
+        (AdaptationConfig(), {"batch_size": 2.5}, "batch_size must be a whole number, got 2.5"),
+        (AdaptationConfig(), {"batch_size": True}, "batch_size must be a whole number, got True"),
+        (AdaptationConfig(), {"every": math.nan}, "every must be a whole number, got nan"),
+        (AdaptationConfig(), {"transitions": "4"}, "transitions must be a whole number or None, got '4'"),
+        (AdaptationConfig(), {"objectives": "rotation"}, "objectives must be a tuple, each item one of .*, got 'rot"),
+        (AdaptationConfig(), {"precision": None}, "precision must be one of float32, bfloat16, auto, got None"),
+        (GuardConfig(), {"trial": 2.5}, "trial must be a whole number or None, got 2.5"),
+        (GuardConfig(), {"frames": "no"}, "frames must be True or False, got 'no'"),
+        (GuardConfig(), {"pull": None}, "pull must be a finite number, got None"),
+        (HeadConfig(), {"updates": 1e3}, "updates must be a whole number, got 1000.0"),
+        (EncoderConfig(), {"strides": (2, 1.5)}, r"strides must be a tuple, each item a whole number, got \(2, 1.5"),
+        (TrackingConfig(), {"wandb": "on"}, "wandb must be one of online, offline, disabled or None, got 'on'"),
+        (TrackingConfig(), {"project": 3}, "project must be a string, got 3"),
+        (TrainingConfig(), {"overlay_pictures": 3}, "overlay_pictures must be a Path or None, got 3"),
+        (CloneConfig(), {"updates": 2.5}, "updates must be a whole number, got 2.5"),
+        (SACConfig(), {"actor_every": 1.5}, "actor_every must be a whole number, got 1.5"),
+        (ExpertConfig(), {"steps": None}, "steps must be a whole number, got None"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_refused_with_what_is_allowed(config, fields, message):
+    with pytest.raises(ValueError, match=message):
+        with_fields(config, **fields).__post_init__()
+
+
+def test_settings_within_settings_are_of_their_own_class():
+    with pytest.raises(TypeError, match=r"encoder must be an EncoderConfig\(...\), got None"):
+        with_fields(AgentConfig(), encoder=None).__post_init__()
+
+
+def test_a_whole_number_passes_for_a_float_and_numpys_numbers_are_numbers():
+    fields = {"learning_rate": 1, "batch_size": np.int64(2), "guards": with_fields(GuardConfig(), drift=np.float32(1))}
+    with_fields(AdaptationConfig(), **fields).__post_init__()
 
 
 def test_a_missing_file_is_named(tmp_path):

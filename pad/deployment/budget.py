@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pad.settings import check_value
+
 SAVED = 20
 """Transitions whose unspent time is kept for a step that takes longer."""
 OWED = 200
@@ -19,7 +21,7 @@ class Budget:
         clock: seconds.
 
     Raises:
-        ValueError: when a number is not positive.
+        ValueError: when a number is not positive and finite.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class Budget:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         for name, value in (("milliseconds", milliseconds), ("updates_per_second", updates_per_second)):
+            check_value(name, value, float | None)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive or None, got {value}")
         self._milliseconds, self._rate, self._clock = milliseconds, updates_per_second, clock

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pad.objectives import ObjectiveName
 from pad.precision import Precision
-from pad.settings import check_choices
+from pad.settings import check_fields
 
 Moves = Literal["color", "color_and_detail", "affine", "convolutions", "convolutions_and_head"]
 
@@ -47,6 +47,7 @@ class GuardConfig:
     """After this many failed updates with no good one between them, nothing is learned any more."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("gate", "gate_features", "trial", "action_jump", "drift", "explosion", "failures"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -105,9 +106,7 @@ class AdaptationConfig:
     guards: GuardConfig = field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        if not isinstance(self.guards, GuardConfig):
-            raise TypeError(f"guards must be a GuardConfig(...), got {self.guards!r}")
+        check_fields(self)
         for name in ("batch_size", "memory", "transitions", "every", "updates"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -24,6 +24,7 @@ from pad.deployment.recordings import RecordedEpisode
 from pad.deployment.torch_policy import TorchPolicy
 from pad.gate import FEWEST, Calibration
 from pad.objectives import HeadName
+from pad.settings import check_fields
 from pad.tracking import progress_bar
 from pad.types import Metrics
 
@@ -51,6 +52,7 @@ class HeadConfig:
     """Share of the episodes, at least one, that the head is measured and the gate is calibrated on."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.updates < 1 or self.batch_size < 2:
             raise ValueError(f"updates must be at least 1 and batch_size 2, got {self.updates} and {self.batch_size}")
         if not self.learning_rate > 0 or not self.action_bound > 0:
