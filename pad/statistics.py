@@ -1,8 +1,8 @@
-"""What many returns say together: aggregates over tasks with their uncertainty, after Agarwal et al. (2021).
+"""What returns say: means with intervals, two arms on the same episodes, and aggregates over tasks.
 
-Pure functions on arrays that know neither policies nor files. Scores come in strata, one array for each task or cell;
-whatever is measured runs along an array's last axis, so that all resamples of a bootstrap are computed at once. What
-two arms say about one cell stands in `pad.evaluation`.
+Pure functions on arrays that know neither policies nor files. Aggregates are those of Agarwal et al. (2021): scores
+come in strata, one array for each task or cell; whatever is measured runs along an array's last axis, so that all
+resamples of a bootstrap are computed at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,10 +11,117 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from pad.evaluation import Catastrophes, Comparison, Interval, compare_returns, mean_interval
-
+_FEW = 10
+"""Fewer values than this say too little of their distribution to be drawn from again."""
 Strata = Sequence[np.ndarray]
 """Scores of each task or cell; strata may have different sizes."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean, or another number of that kind, with its 95 % interval over episodes."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return self.format()
+
+    def format(self, sign: str = "", digits: int = 0) -> str:
+        """Rounded, as `mean [low, high]`; with sign "+" also where it is positive. Without bounds the mean alone."""
+        numbers = (round(number, digits) + 0.0 for number in (self.mean, self.low, self.high))  # never -0
+        mean, low, high = (f"{number:{sign}.{digits}f}" for number in numbers)
+        return f"{mean} [{low}, {high}]" if np.isfinite([self.low, self.high]).all() else mean
+
+
+def format_change(before: Interval, after: Interval, difference: Interval) -> str:
+    """Two means and how far they are apart, as `before → after (difference [low, high])`."""
+    return f"{before.mean:.0f} → {after.mean:.0f} ({difference.format('+')})"
+
+
+def mean_interval(values: Sequence[float] | np.ndarray) -> Interval:
+    """Mean and its 95 % interval, always the same for the same values.
+
+    From ten values on the bias-corrected bootstrap's (Efron, 1987), which is too narrow for fewer: there Student's t. A
+    single value, and values that are all alike but for the rounding of their sums, have no width.
+    """
+    sample = np.asarray(values, float)
+    mean = float(sample.mean())
+    if len(sample) < 2 or np.ptp(sample) <= 1e-9 * max(1.0, abs(mean)):
+        return Interval(mean, mean, mean)
+    if len(sample) < _FEW:
+        low, high = stats.t.interval(0.95, len(sample) - 1, mean, stats.sem(sample))
+        return Interval(mean, float(low), float(high))
+    result = stats.bootstrap((sample,), np.mean, n_resamples=9_999, rng=np.random.default_rng(0))
+    return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+@dataclass(frozen=True)
+class Catastrophes:
+    """Episodes whose return is below half the frozen policy's mean."""
+
+    count: int
+    rate: float
+    bound: float
+    """Upper end of the rate's 95 % interval (Clopper and Pearson, 1934)."""
+
+    @classmethod
+    def of(cls, count: int, episodes: int) -> "Catastrophes":
+        """So many among so many episodes."""
+        bound = stats.binomtest(count, episodes).proportion_ci(0.95, "exact").high
+        return cls(count, count / episodes, float(bound))
+
+    @classmethod
+    def among(cls, returns: np.ndarray, frozen_mean: float) -> "Catastrophes | None":
+        """None where the frozen mean is 50 or less, and there is nothing to lose."""
+        if frozen_mean <= 50:
+            return None
+        return cls.of(int((returns < frozen_mean / 2).sum()), len(returns))
+
+    def __str__(self) -> str:
+        return f"{self.count} (≤ {100 * self.bound:.0f} %)"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Frozen against adapted on the same episodes."""
+
+    frozen: Interval
+    adapted: Interval
+    difference: Interval
+    """Adapted minus frozen, episode by episode."""
+    won: int
+    lost: int
+    tied: int
+    regret: float
+    """What adaptation lost where it lost, averaged over all episodes."""
+    catastrophes: Catastrophes | None
+    """Of the adapting policy."""
+    frozen_catastrophes: Catastrophes | None
+    """Of the frozen policy, by the same measure: what is not adaptation's doing."""
+
+    def format_catastrophes(self) -> str:
+        """Catastrophes of the adapting policy with their bound, and the number of the frozen one's."""
+        if self.catastrophes is None or self.frozen_catastrophes is None:
+            return "–"
+        return f"{self.catastrophes}, frozen {self.frozen_catastrophes.count}"
+
+
+def compare_returns(frozen: Sequence[float] | np.ndarray, adapted: Sequence[float] | np.ndarray) -> Comparison:
+    """Paired statistics of the returns of the same episodes in the same order."""
+    before, after = np.asarray(frozen, float), np.asarray(adapted, float)
+    return Comparison(
+        mean_interval(before),
+        mean_interval(after),
+        mean_interval(after - before),
+        won=int((after > before).sum()),
+        lost=int((after < before).sum()),
+        tied=int((after == before).sum()),
+        regret=float(np.maximum(before - after, 0).mean()),
+        catastrophes=Catastrophes.among(after, before.mean()),
+        frozen_catastrophes=Catastrophes.among(before, before.mean()),
+    )
 
 
 @dataclass(frozen=True)
@@ -28,7 +135,7 @@ class Band:
 
 
 def standard_deviation_over_seeds(scores: Strata) -> float | None:
-    """Of the mean scores of the seeds, one stratum each, with n - 1 in the denominator; None for a single seed.
+    """Standard deviation of the seeds' mean scores, one stratum each, over n - 1; None for a single seed.
 
     Papers report it beside a mean over seeds. It tells how seeds differ, not how well their mean is known.
     """
@@ -50,7 +157,7 @@ def probability_of_improvement(scores: Strata, base: Strata) -> np.ndarray:
     """Chance that a score drawn from a stratum is above one drawn from its base, a tie being half; mean over strata.
 
     The statistic of Mann and Whitney (1947) over the number of pairs. Scores are drawn without regard to episodes that
-    both arms met; `pad.evaluation.compare` is the paired view.
+    both arms met; `compare_returns` is the paired view.
     """
     # scipy's mannwhitneyu also computes a p-value, which takes a thousand times as long and is not wanted.
     return np.asarray(np.mean([_chance_above(x, y) for x, y in zip(scores, base, strict=True)], axis=0))
@@ -105,7 +212,7 @@ def stratified_mean(scores: Strata) -> Interval:
     strata's own variances, with the degrees of freedom of Welch (1947). A stratum of one says nothing of its variance.
     """
     sizes = np.array([len(stratum) for stratum in scores])
-    if sizes.min() >= 10:
+    if sizes.min() >= _FEW:
         return aggregate(mean_score, scores)
     mean = float(mean_score(scores))
     if sizes.min() < 2:
@@ -141,7 +248,7 @@ def compare_strata(frozen: Strata, adapted: Strata) -> Comparison:
 
 
 def _sum_of(found: Sequence[Catastrophes | None], sizes: Sequence[int]) -> Catastrophes | None:
-    """Over the agents that had something to lose."""
+    """Catastrophes summed over the agents that had something to lose."""
     there = [(one.count, size) for one, size in zip(found, sizes, strict=True) if one is not None]
     return Catastrophes.of(sum(count for count, _ in there), sum(size for _, size in there)) if there else None
 

@@ -22,7 +22,7 @@ from published import SHIFTS as HARD
 from envs.tasks import default_action_repeat
 from pad import settings
 from pad.checkpoint import ZOO
-from pad.evaluation import Interval, compare_returns, format_change
+from pad.statistics import Interval, compare_returns, format_change
 
 ARMS = ("frozen", "adapted")
 MEAN = f"mean of {len(HARD)}"

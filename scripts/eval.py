@@ -32,8 +32,9 @@ from pad.checkpoint import copied, load_checkpoint
 from pad.deployment import AdaptationConfig, AdaptivePolicy, TorchPolicy
 from pad.deployment.model import Model
 from pad.deployment.state import digest
-from pad.evaluation import Episode, compare, mean_interval
+from pad.evaluation import Episode, compare
 from pad.precision import resolve
+from pad.statistics import mean_interval
 from pad.tracking import Tracker, TrackingConfig, progress_bar, say
 
 OURS = ("shift", "shift_data", "shift_split", "quality")

@@ -9,7 +9,8 @@ import cli
 import numpy as np
 from episodes import Arm
 
-from pad.evaluation import Comparison, Episode, compare, mean_interval, steps_per_second
+from pad.evaluation import Episode, compare, steps_per_second
+from pad.statistics import Comparison, mean_interval
 from pad.tracking import Tracker, say
 from pad.video import compose, write_video
 

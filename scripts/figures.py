@@ -9,7 +9,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from pad.evaluation import Episode, mean_interval
+from pad.evaluation import Episode
+from pad.statistics import mean_interval
 
 COLORS = {"frozen": "#56b4e9", "adapted": "#e69f00", "null": "#999999"}
 FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")

@@ -7,8 +7,7 @@ import numpy as np
 from evaluations import shifts_of
 from published import SHIFTS as HARD
 
-from pad.evaluation import Interval, mean_interval
-from pad.statistics import mean_over_groups
+from pad.statistics import Interval, mean_interval, mean_over_groups
 
 
 @dataclass(frozen=True)

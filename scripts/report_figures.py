@@ -18,8 +18,7 @@ from report_lifelong import Course
 from report_rows import Aggregate, Meeting, strata
 from results_folder import FROZEN
 
-from pad.evaluation import Interval
-from pad.statistics import Band, gain_over_time, profile_band
+from pad.statistics import Band, Interval, gain_over_time, profile_band
 
 PALETTE = (COLORS["frozen"], COLORS["adapted"], "#009e73", "#cc79a7", "#0072b2", "#d55e00")
 """Told apart by people who see colours differently, too; the page has a shade of each for either theme."""

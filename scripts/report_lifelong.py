@@ -11,7 +11,7 @@ import numpy as np
 from report_rows import check_paired, label_agents
 from results_folder import FROZEN, Cell
 
-from pad.evaluation import Interval, mean_interval
+from pad.statistics import Interval, mean_interval
 
 
 @dataclass(frozen=True)

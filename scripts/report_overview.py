@@ -7,7 +7,7 @@ from report_rows import Row, make_rows, name_agents
 from report_tables import escape_markdown
 from results_folder import FROZEN, ResultsFolder
 
-from pad.evaluation import format_change
+from pad.statistics import format_change
 
 
 def make_overview(folder: ResultsFolder) -> str:

@@ -14,12 +14,15 @@ import numpy as np
 from families import by_family
 from results_folder import FROZEN, Cell
 
-from pad.evaluation import Comparison, Interval, compare_returns, mean_interval
 from pad.statistics import (
+    Comparison,
+    Interval,
     Strata,
     aggregate,
+    compare_returns,
     compare_strata,
     interquartile_mean,
+    mean_interval,
     probability_of_improvement,
     standard_deviation_over_seeds,
     stratified_mean,

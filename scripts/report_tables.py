@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from report_rows import Row
 
-from pad.evaluation import Catastrophes, Interval
+from pad.statistics import Catastrophes, Interval
 
 COLUMNS = {
     "task": "Task",

@@ -11,8 +11,7 @@ from report_rows import ALL_SHIFTS, Aggregate, Row, in_one_way, name_agents, ret
 from report_tables import verdict
 from results_folder import FROZEN, Cell, ResultsFolder
 
-from pad.evaluation import Comparison
-from pad.statistics import Band
+from pad.statistics import Band, Comparison
 
 
 @dataclass(frozen=True)

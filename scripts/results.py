@@ -34,7 +34,7 @@ from zoo import format_training
 
 from pad import settings
 from pad.checkpoint import ZOO
-from pad.evaluation import Comparison, format_change
+from pad.statistics import Comparison, format_change
 from pad.tracking import say
 
 MARKER = "<!-- results"

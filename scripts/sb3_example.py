@@ -31,8 +31,9 @@ from pad.deployment.config import NO_GUARDS
 from pad.deployment.head import HeadConfig, fit_head, load_head, save_head
 from pad.deployment.recordings import load_episodes, record_episodes
 from pad.deployment.sb3 import from_sb3
-from pad.evaluation import Episode, compare, mean_interval, run_episode
+from pad.evaluation import Episode, compare, run_episode
 from pad.seeding import episode_seed
+from pad.statistics import mean_interval
 from pad.tracking import progress_bar, say, summarize
 from pad.types import Policy
 

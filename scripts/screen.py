@@ -35,7 +35,8 @@ import envs
 from pad import settings
 from pad.checkpoint import copied, load_checkpoint
 from pad.deployment import ADAPTATIONS, AdaptationConfig
-from pad.evaluation import Interval, compare
+from pad.evaluation import compare
+from pad.statistics import Interval
 from pad.tracking import progress_bar, say
 
 MATCHED = "matched_colors"

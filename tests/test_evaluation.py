@@ -6,7 +6,7 @@ from conftest import make_agent
 from envs.gradient import make_gradient_env
 from pad import evaluation
 from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, FrozenPolicy, MeasuredPolicy
-from pad.evaluation import Episode, Interval, compare, mean_interval, run_episode, steps_per_second
+from pad.evaluation import Episode, compare, run_episode, steps_per_second
 from pad.seeding import episode_seed, training_seed
 from pad.video import compose, write_video
 
@@ -73,58 +73,9 @@ def episodes(returns: list[float]) -> list[Episode]:
     return [Episode(seed, float(value), 1, 1.0) for seed, value in enumerate(returns)]
 
 
-def test_the_comparison_is_paired():
-    comparison = compare(episodes([100, 500, 900, 300]), episodes([110, 511, 909, 308]))
-    assert comparison.difference.mean == pytest.approx(9.5)
-    assert comparison.difference.low > 0
-    assert comparison.difference.high - comparison.difference.low < 15 < comparison.frozen.high - comparison.frozen.low
-    assert (comparison.won, comparison.lost, comparison.tied) == (4, 0, 0)
-
-
-def test_regret_is_what_was_lost_where_it_was_lost():
-    comparison = compare(episodes([100, 100, 100, 100]), episodes([60, 180, 100, 80]))
-    assert comparison.regret == pytest.approx((40 + 20) / 4)
-    assert (comparison.won, comparison.lost, comparison.tied) == (1, 2, 1)
-
-
-def test_catastrophes_are_counted_below_half_the_frozen_mean_with_an_upper_bound():
-    comparison = compare(episodes([500, 900, 400, 200]), episodes([249, 251, 900, 600]))
-    assert (comparison.catastrophes.count, comparison.catastrophes.rate) == (1, 0.25)
-    assert comparison.frozen_catastrophes.count == 1
-    # Of n trials without one, the bound is 1 - 0.025^(1/n).
-    safe = compare(episodes([500] * 30), episodes([500] * 30)).catastrophes
-    assert safe.count == 0
-    assert safe.bound == pytest.approx(1 - 0.025 ** (1 / 30))
-
-
-def test_where_the_frozen_policy_fails_too_there_is_nothing_to_lose():
-    comparison = compare(episodes([50, 40]), episodes([0, 0]))
-    assert comparison.catastrophes is None
-    assert comparison.format_catastrophes() == "–"
-
-
 def test_arms_that_met_other_episodes_are_not_compared():
     with pytest.raises(ValueError, match="same episodes"):
         compare(episodes([1, 2]), episodes([1, 2])[::-1])
-
-
-def test_an_interval_covers_the_mean_and_collapses_for_equal_values():
-    rng = np.random.default_rng(1)
-    covered = [
-        interval.low <= 5 <= interval.high
-        for interval in (mean_interval(rng.normal(5, 2, 30).tolist()) for _ in range(100))
-    ]
-    assert sum(covered) >= 88
-    assert mean_interval([3.0, 3.0]) == mean_interval([3.0])
-    nearly = [847.3] * 9 + [np.nextafter(847.3, 900)]
-    assert mean_interval(nearly).format() == "847 [847, 847]"
-
-
-@pytest.mark.parametrize("count", [2, 3, 5, 9])
-def test_an_interval_of_few_values_covers_the_mean_as_often_as_it_says(count):
-    rng = np.random.default_rng(1)
-    intervals = [mean_interval(rng.normal(5, 2, count)) for _ in range(400)]
-    assert 0.92 <= np.mean([interval.low <= 5 <= interval.high for interval in intervals]) <= 0.98
 
 
 @pytest.mark.parametrize("reward", [float("nan"), float("inf")])
@@ -138,11 +89,6 @@ def test_an_episode_that_does_not_end_is_told(monkeypatch):
     monkeypatch.setattr(evaluation, "LONG", 5)
     with pytest.warns(RuntimeWarning, match="not over after 5 decisions"):
         run_episode(make_gradient_env(), FrozenPolicy(make_agent()), 3)
-
-
-def test_an_interval_shows_as_many_digits_as_asked_for_and_never_minus_zero():
-    assert Interval(-0.004, -0.0449, 0.126).format("+", 2) == "+0.00 [-0.04, +0.13]"
-    assert Interval(-0.3, -1.2, 846.6).format() == "0 [-1, 847]"
 
 
 def test_a_video_of_small_wide_pictures_and_negative_returns_shows_all_of_them():

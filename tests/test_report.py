@@ -25,7 +25,7 @@ from results_folder_example import make_cell, write_cell, write_failure, write_r
 from test_commands import ROOT, call
 
 import envs
-from pad.evaluation import compare_returns
+from pad.statistics import compare_returns
 
 SEQUENCE = ["none", "none", "color_hard", "color_hard", "none", "none", "color_hard", "color_hard", "none", "none"]
 

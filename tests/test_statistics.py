@@ -3,10 +3,12 @@ import pytest
 from scipy import stats
 
 from pad import statistics
-from pad.evaluation import compare_returns, mean_interval
 from pad.statistics import (
+    Interval,
     aggregate,
+    compare_returns,
     interquartile_mean,
+    mean_interval,
     performance_profile,
     probability_of_improvement,
     stratified_mean,
@@ -72,7 +74,7 @@ def test_the_bootstrap_covers_what_it_claims():
     assert 86 <= covered <= 99
 
 
-def test_the_mean_of_a_single_stratum_agrees_with_the_interval_of_the_evaluation():
+def test_the_mean_of_a_single_stratum_agrees_with_the_interval_of_a_mean():
     sample = np.random.default_rng(0).normal(0, 10, 60)
     ours = aggregate(lambda strata: np.asarray(strata[0].mean(axis=-1)), [sample])
     reference = mean_interval(sample)
@@ -213,3 +215,57 @@ def test_a_single_episode_of_an_agent_says_nothing_of_the_others():
     found = stratified_mean([np.array([3.0]), np.array([5.0, 6.0])])
     assert not np.isfinite(found.low)
     assert stratified_mean([np.array([3.0, 3.0]), np.array([5.0, 5.0])]).low == 4
+
+
+def test_the_comparison_is_paired():
+    comparison = compare_returns([100.0, 500.0, 900.0, 300.0], [110.0, 511.0, 909.0, 308.0])
+    assert comparison.difference.mean == pytest.approx(9.5)
+    assert comparison.difference.low > 0
+    assert comparison.difference.high - comparison.difference.low < 15 < comparison.frozen.high - comparison.frozen.low
+    assert (comparison.won, comparison.lost, comparison.tied) == (4, 0, 0)
+
+
+def test_regret_is_what_was_lost_where_it_was_lost():
+    comparison = compare_returns([100.0, 100.0, 100.0, 100.0], [60.0, 180.0, 100.0, 80.0])
+    assert comparison.regret == pytest.approx((40 + 20) / 4)
+    assert (comparison.won, comparison.lost, comparison.tied) == (1, 2, 1)
+
+
+def test_catastrophes_are_counted_below_half_the_frozen_mean_with_an_upper_bound():
+    comparison = compare_returns([500.0, 900.0, 400.0, 200.0], [249.0, 251.0, 900.0, 600.0])
+    assert (comparison.catastrophes.count, comparison.catastrophes.rate) == (1, 0.25)
+    assert comparison.frozen_catastrophes.count == 1
+    # Of n trials without one, the bound is 1 - 0.025^(1/n).
+    safe = compare_returns([500.0] * 30, [500.0] * 30).catastrophes
+    assert safe.count == 0
+    assert safe.bound == pytest.approx(1 - 0.025 ** (1 / 30))
+
+
+def test_where_the_frozen_policy_fails_too_there_is_nothing_to_lose():
+    comparison = compare_returns([50.0, 40.0], [0.0, 0.0])
+    assert comparison.catastrophes is None
+    assert comparison.format_catastrophes() == "–"
+
+
+def test_an_interval_covers_the_mean_and_collapses_for_equal_values():
+    rng = np.random.default_rng(1)
+    covered = [
+        interval.low <= 5 <= interval.high
+        for interval in (mean_interval(rng.normal(5, 2, 30).tolist()) for _ in range(100))
+    ]
+    assert sum(covered) >= 88
+    assert mean_interval([3.0, 3.0]) == mean_interval([3.0])
+    nearly = [847.3] * 9 + [np.nextafter(847.3, 900)]
+    assert mean_interval(nearly).format() == "847 [847, 847]"
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 9])
+def test_an_interval_of_few_values_covers_the_mean_as_often_as_it_says(count):
+    rng = np.random.default_rng(1)
+    intervals = [mean_interval(rng.normal(5, 2, count)) for _ in range(400)]
+    assert 0.92 <= np.mean([interval.low <= 5 <= interval.high for interval in intervals]) <= 0.98
+
+
+def test_an_interval_shows_as_many_digits_as_asked_for_and_never_minus_zero():
+    assert Interval(-0.004, -0.0449, 0.126).format("+", 2) == "+0.00 [-0.04, +0.13]"
+    assert Interval(-0.3, -1.2, 846.6).format() == "0 [-1, 847]"

@@ -14,7 +14,7 @@ LAYERS = {
     "pad": ["types", "settings", "seeding", "memory", "processes", "precision", "recorded", "colors", "gate", "losses",
             "windows", "augmentations", "pictures", "strong", "disguise", "encoder", "networks", "objectives",
             "replay_buffer", "agent", "sac", "asymmetric", "decay", "cloning", "expert", "checkpoint", "tracking",
-            "old_gym", "evaluation", "deployment", "statistics", "calibration", "video", "training"],
+            "old_gym", "statistics", "evaluation", "deployment", "calibration", "video", "training"],
     "envs": ["gradient", "opengl", "tasks", "goals", "appearance", "dynamics", "graphics", "view", "renderer", "scene",
              "shifts", "sensors", "dm_control_env"],
 }  # fmt: skip
