@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from pad.augmentations import center_crop
+from pad.calibration import Calibration
 from pad.encoder import Branch, Encoder, EncoderConfig, Projection, output_size
-from pad.gate import Calibration
 from pad.networks import Actor, Critic, initialize
 from pad.objectives import Alignment, HeadName, InverseDynamics, Networks, Objective, ObjectiveName, Views, make_head
 from pad.settings import check_fields

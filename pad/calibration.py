@@ -1,59 +1,154 @@
-"""What the self-supervised loss and the features are like where a policy was trained, measured on it as it is."""
+"""What self-supervised loss and features are like where a policy was trained: the data that its gate compares with."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cache, cached_property
 
-import gymnasium as gym
 import numpy as np
 
-from pad.agent import Agent
 from pad.colors import ColorStatistics
-from pad.deployment import FrozenPolicy, Model, as_model
-from pad.deployment.model import step_of
-from pad.evaluation import run_episode
-from pad.gate import Calibration
-from pad.types import Metrics
+
+WINDOW = 32
+"""Decisions over which a measurement is averaged: one alone says little."""
+QUANTILE = 0.99
+PHASES = (0, 8, 16, 32, 64)
+"""Decisions of an episode at which another usual value begins. At its start a policy that has still to swing up or find
+its step is confused in training too."""
+FEWEST = 5
+"""Decisions that a calibration needs at least; a thousand are better."""
+DIMENSIONS = 32
+"""Features are compared in so many dimensions at most."""
+SHRINKAGE = 1e-3
+"""Share of the average variance that is added to each: a direction that never moved is not infinitely narrow."""
 
 
-class _Recording:
-    """A frozen policy that notes the loss of each transition and its features."""
+@dataclass(frozen=True)
+class FeatureRange:
+    """What a policy's features are like: mean and whitening of its channels' averages over the picture.
 
-    def __init__(self, model: Model) -> None:
-        self._model, self._policy = model, FrozenPolicy(model)
-        self.losses: list[float] = []
-        self.channels: list[np.ndarray] = []
-        self.frames: list[np.ndarray] = []
-        """Newest ones of all episodes, of the first camera."""
-        self.largest_step = 0.0
+    The distance is that of Mahalanobis: small steps count where the features never moved, however far
+    they swing elsewhere. Features of a policy that was trained under strong augmentation change little
+    with colours and backgrounds, and along other directions than with the pose.
+    """
+
+    mean: tuple[float, ...]
+    whitening: tuple[tuple[float, ...], ...]
+    """Rows: directions scaled so that the features' variance along each is one."""
+    usual_distance: tuple[float, ...]
+    """For each phase, which the running average of the distance exceeds in one of a hundred decisions."""
+
+    @classmethod
+    def of(cls, episodes: Sequence[np.ndarray]) -> "FeatureRange":
+        """From the features of some episodes, each (decisions, channels)."""
+        reduced = [_reduced(rows) for rows in episodes]
+        everything = np.concatenate(reduced)
+        mean = everything.mean(0)
+        covariance = np.atleast_2d(np.cov(everything.T))
+        size = len(covariance)
+        covariance += (SHRINKAGE * np.trace(covariance) / size + 1e-12) * np.eye(size)
+        values, vectors = np.linalg.eigh(covariance)
+        whitening = (vectors / np.sqrt(values)).T
+        found = cls(_rounded(mean), tuple(_rounded(row) for row in whitening), ())
+        return cls(found.mean, found.whitening, usual([[found.distance(row) for row in rows] for rows in episodes]))
+
+    def distance(self, channels: np.ndarray) -> float:
+        """Squared distance of one observation's channels from the mean, about 1 where they were measured."""
+        mean, whitening = self._arrays
+        return float(np.mean(np.square(whitening @ (_reduced(channels) - mean))))
+
+    @cached_property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array(self.mean), np.array(self.whitening)
+
+
+def _reduced(channels: np.ndarray) -> np.ndarray:
+    """Channels, or where there are many random combinations of them, always the same ones."""
+    combinations = reduction(channels.shape[-1])
+    return channels if combinations is None else channels @ combinations
+
+
+@cache
+def reduction(count: int) -> np.ndarray | None:
+    """What so many channels are multiplied with before they are compared; None where they are few."""
+    if count <= DIMENSIONS:
+        return None
+    return np.random.default_rng(0).normal(size=(count, DIMENSIONS)) / math.sqrt(count)
+
+
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(f"{value:.6g}") for value in values)
+
+
+def usual(episodes: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """For each phase of an episode, what the running average exceeds in one of a hundred decisions.
+
+    A phase that no episode reached has the value of the one before.
+    """
+    running = [_averages(values) for values in episodes]
+    found: list[float] = []
+    for start, end in zip(PHASES, (*PHASES[1:], None), strict=True):
+        inside = [value for averages in running for value in averages[start:end]]
+        found.append(float(np.quantile(inside, QUANTILE)) if inside else found[-1])
+    return _rounded(np.array(found))
+
+
+class RunningAverage:
+    """Average of the values so far, recent ones counting most."""
+
+    def __init__(self) -> None:
+        self.reset()
 
     def reset(self) -> None:
-        self.losses, self.channels = [], []
+        """Forget them."""
+        self.value, self.count = 0.0, 0
 
-    def act(self, obs: Any) -> Any:
-        return self._policy.act(obs)
-
-    def observe(self, obs: Any, action: Any, next_obs: Any) -> Metrics:
-        transition = self._model.transition(obs, action, next_obs)
-        loss, channels = self._model.look(transition)
-        camera = self._model.cameras[0]
-        newest = transition.next_obs.pictures[0][-camera.frame_channels :, ::4, ::4].float().cpu().numpy()
-        self.frames.append(255 * (newest - camera.low) / (camera.high - camera.low))
-        self.largest_step = max(self.largest_step, step_of(transition, self._model.cameras))
-        self.losses.append(loss)
-        self.channels.append(channels)
-        return {}
+    def add(self, value: float) -> float:
+        """The average with one more value in it."""
+        self.count += 1
+        self.value += (value - self.value) / min(self.count, WINDOW)
+        return self.value
 
 
-def calibrate(policy: Agent | Model, env: gym.Env, seeds: Sequence[int]) -> Calibration:
-    """From one episode of the training environment for each seed.
+def _averages(values: Sequence[float]) -> list[float]:
+    running = RunningAverage()
+    return [running.add(value) for value in values]
 
-    Raises:
-        ValueError: when the policy has no self-supervised head.
-    """
-    recording = _Recording(as_model(policy))
-    losses, channels = [], []
-    for seed in seeds:
-        run_episode(env, recording, seed)
-        losses.append(recording.losses)
-        channels.append(np.array(recording.channels))
-    return Calibration.of(losses, channels, ColorStatistics.of(recording.frames), recording.largest_step)
+
+@dataclass(frozen=True)
+class Calibration:
+    """What self-supervised loss and features of a policy are like in the environment that it was trained in."""
+
+    mean_loss: float
+    """Of single transitions."""
+    usual_loss: tuple[float, ...]
+    """For each phase, which the running average exceeds in one of a hundred decisions there."""
+    episodes: int
+    """In which it was measured."""
+    features: FeatureRange | None = None
+    """None where only the loss was measured."""
+    colors: ColorStatistics | None = None
+    """Of the newest frames."""
+    largest_step: float | None = None
+    """Largest mean difference between two successive frames, as a share of the range from black to white; None where
+    it was not measured."""
+
+    @classmethod
+    def of(
+        cls,
+        episodes: Sequence[Sequence[float]],
+        features: Sequence[np.ndarray] | None = None,
+        colors: ColorStatistics | None = None,
+        largest_step: float | None = None,
+    ) -> "Calibration":
+        """From the losses of some episodes, decision by decision, and their features.
+
+        Raises:
+            ValueError: when they are too few to say what is usual.
+        """
+        decisions = sum(len(losses) for losses in episodes)
+        if decisions < FEWEST:
+            raise ValueError(f"a calibration needs at least {FEWEST} decisions, got {decisions}")
+        mean = float(np.mean([loss for losses in episodes for loss in losses]))
+        found = None if features is None else FeatureRange.of(features)
+        return cls(mean, usual(episodes), len(episodes), found, colors, largest_step)

@@ -20,7 +20,7 @@ import yaml
 
 from pad import settings
 from pad.agent import Agent, AgentConfig
-from pad.gate import Calibration
+from pad.calibration import Calibration
 
 FORMAT = 1
 """Raised when an older version of this package could not read what this one writes."""

@@ -11,8 +11,8 @@ import torch
 
 import envs
 from pad import settings
-from pad.calibration import calibrate
 from pad.checkpoint import find_checkpoint, identity, load_checkpoint, write_calibration
+from pad.deployment.calibrator import calibrate
 from pad.seeding import episode_seed
 from pad.tracking import say
 

@@ -30,6 +30,7 @@ from hostile import some_fault, spoil
 from envs.gradient import make_gradient_env
 from pad.agent import Agent, AgentConfig
 from pad.deployment import AdaptationConfig, AdaptivePolicy, GuardConfig
+from pad.deployment.calibrator import calibrate
 from pad.encoder import EncoderConfig
 from pad.tracking import say
 
@@ -120,8 +121,6 @@ def make_policy(config: SoakConfig) -> AdaptivePolicy:
     agent = Agent((9, 24, 24), 2, AGENT)
     gate = 1.0 if config.gate else None
     if config.gate:
-        from pad.calibration import calibrate  # only here: it runs episodes first
-
         agent.calibration = calibrate(agent, make_gradient_env(steps=100), range(5))
     adaptation = AdaptationConfig(
         batch_size=config.batch_size,

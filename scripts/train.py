@@ -27,8 +27,8 @@ from episodes import hardware
 import envs
 from pad import settings
 from pad.agent import Agent, AgentConfig
-from pad.calibration import calibrate
 from pad.checkpoint import Checkpoint, find_checkpoint, read_about
+from pad.deployment.calibrator import calibrate
 from pad.evaluation import run_episode
 from pad.memory import keep_pages
 from pad.precision import resolve

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import SMALL, inverse_dynamics_loss_on, make_agent, with_fields
 
+from pad.calibration import Calibration
 from pad.deployment import (
     ADAPTATIONS,
     NO_GUARDS,
@@ -19,7 +20,6 @@ from pad.deployment import (
     as_model,
 )
 from pad.deployment.detail import DetailFilter
-from pad.gate import Calibration
 from pad.types import Batch, Policy
 
 COLOR = AdaptationConfig(

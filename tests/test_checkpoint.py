@@ -11,6 +11,7 @@ import yaml
 from conftest import SMALL, make_agent
 
 from pad import checkpoint
+from pad.calibration import Calibration, FeatureRange
 from pad.checkpoint import (
     Checkpoint,
     copied,
@@ -20,7 +21,6 @@ from pad.checkpoint import (
     replace_folder,
     save_checkpoint,
 )
-from pad.gate import Calibration, FeatureRange
 
 FEATURES = FeatureRange((1.0, 2.0), ((1.0, 0.0), (0.0, 1.0)), (1.0,) * 5)
 CALIBRATION = Calibration(0.01, (0.04, 0.03, 0.02, 0.02, 0.02), 3, FEATURES)

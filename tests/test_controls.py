@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from envs.gradient import make_gradient_env
-from pad.calibration import calibrate
 from pad.colors import ColorStatistics
 from pad.deployment import ColorMatchedPolicy, FrozenPolicy
+from pad.deployment.calibrator import calibrate
 from pad.evaluation import run_episode
 
 

@@ -14,7 +14,6 @@ import torch
 from conftest import make_agent, with_fields
 
 from envs.gradient import make_gradient_env
-from pad.calibration import calibrate
 from pad.deployment import (
     ADAPTATIONS,
     NO_GUARDS,
@@ -26,6 +25,7 @@ from pad.deployment import (
     GuardConfig,
     as_model,
 )
+from pad.deployment.calibrator import calibrate
 from pad.deployment.guards import PATIENCE, TRIAL_PATIENCE, DriftGuard, FailureGuard, FrameGuard, Trial
 from pad.deployment.intake import LONG_BLIND
 from pad.evaluation import run_episode

@@ -10,8 +10,18 @@ from conftest import SMALL, make_agent, with_fields
 from torch import nn
 
 from envs.gradient import make_gradient_env
+from pad.calibration import Calibration
 from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, Camera, FrozenPolicy, GuardConfig
+from pad.deployment import (
+    NO_GUARDS,
+    AdaptationConfig,
+    AdaptivePolicy,
+    AgentModel,
+    Camera,
+    ColorMatchedPolicy,
+    FrozenPolicy,
+    GuardConfig,
+)
 from pad.deployment.head import HeadConfig, fit_agent_heads, fit_head, load_head, save_head
 from pad.deployment.recordings import record_episode
 from pad.deployment.torch_policy import TorchPolicy
@@ -330,6 +340,22 @@ def test_an_agent_that_was_trained_without_a_head_gets_one_and_acts_as_before(tm
     adapting = AdaptivePolicy(loaded, AdaptationConfig(guards=NO_GUARDS))
     np.testing.assert_array_equal(adapting.act(obs), agent.act(obs))
     assert adapting.observe(obs, action, next_obs)["updates"] == 1
+
+
+def test_colours_can_be_matched_to_those_that_a_head_of_an_agent_was_fitted_on(episodes):
+    fitted, _ = fit_agent_heads(make_agent(config=HEADLESS), episodes[:5], config=dataclasses.replace(QUICK, updates=2))
+    frames = [obs[-3:] for obs in episodes[4].observations[1:]]  # the episode that was held out
+    colors = fitted.calibration.colors
+    np.testing.assert_allclose(colors.mean, np.mean(frames, (0, 2, 3)) / 255, atol=0.05)
+    assert fitted.calibration.largest_step > 0
+    assert run_episode(make_gradient_env(), ColorMatchedPolicy(fitted), 0).steps == 10
+
+
+def test_a_model_of_an_agent_reads_the_agents_own_calibration(agent):
+    model = AgentModel(agent)
+    assert model.calibration is None
+    agent.calibration = Calibration(0.0, (0.0,) * 5, 1)
+    assert model.calibration is agent.calibration
 
 
 def test_an_agent_with_a_head_and_a_finetuned_agent_are_refused(agent, episodes):

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from conftest import SMALL, make_agent
 
 from envs.gradient import make_gradient_env
-from pad.calibration import calibrate
 from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pad.deployment import (
     NO_GUARDS,
@@ -22,6 +21,7 @@ from pad.deployment import (
     fit_agent_heads,
     record_episode,
 )
+from pad.deployment.calibrator import calibrate
 from pad.deployment.model import Transition
 from pad.objectives import Views
 from pad.windows import Windows

@@ -9,9 +9,9 @@ import torch
 from conftest import with_fields
 from torch import nn
 
+from pad.calibration import Calibration
 from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, Camera, FrozenPolicy, GuardConfig
 from pad.deployment.torch_policy import TorchPolicy
-from pad.gate import Calibration
 
 BOX = gym.spaces.Box(np.array([-2, 0], np.float32), np.array([2, 10], np.float32))
 COLOR = AdaptationConfig(batch_size=4, memory=8, transitions=None, guards=NO_GUARDS)

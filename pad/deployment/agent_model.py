@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pad.agent import Agent
 from pad.augmentations import center_crop
+from pad.calibration import Calibration
 from pad.deployment.camera import Camera
 from pad.deployment.config import AdaptationConfig, Moves
 from pad.deployment.model import Model, RecordableModel, Seen, Transition, within_bounds
@@ -33,7 +34,15 @@ class AgentModel(RecordableModel):
         self._head = agent.inverse_dynamics
         channels, height, width = agent.obs_shape
         self.cameras = (Camera((channels, height, width), frame_channels=agent.frame_channels),)
-        self.calibration = agent.calibration
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The agent's own."""
+        return self.agent.calibration
+
+    @calibration.setter
+    def calibration(self, calibration: Calibration | None) -> None:
+        self.agent.calibration = calibration
 
     def moving(self, config: AdaptationConfig) -> dict[str, nn.Parameter]:
         count = len(self.agent.encoder.convolutions)

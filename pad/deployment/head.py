@@ -14,15 +14,16 @@ from torch import Tensor, nn
 
 from pad import settings
 from pad.agent import Agent
+from pad.calibration import FEWEST, Calibration
 from pad.checkpoint import write_folder
 from pad.deployment.agent_model import AgentModel
+from pad.deployment.calibrator import calibrate_on
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.guards import FrameGuard
 from pad.deployment.learner import learning
-from pad.deployment.model import Model, Transition, step_of
+from pad.deployment.model import Model, Transition
 from pad.deployment.recordings import RecordedEpisode
 from pad.deployment.torch_policy import TorchPolicy
-from pad.gate import FEWEST, Calibration
 from pad.objectives import HeadName
 from pad.settings import check_fields
 from pad.tracking import progress_bar
@@ -140,7 +141,6 @@ def fit_agent_heads(
     metrics = {f"{name}_loss": _held_out_loss(model, watched, name, config) for name in heads}
     if "inverse_dynamics" in heads:
         metrics |= _calibrate(model, learned, held_out, before)
-        fitted.calibration = model.calibration
     return fitted, metrics
 
 
@@ -183,14 +183,6 @@ def _held_out_loss(model: Model, watched: list[Transition], name: AgentHead, con
     generator = torch.Generator().manual_seed(0)
     picks = [_picks(len(watched), measured, generator) for _ in range(8)]
     return float(np.mean([model.loss(watched, pick, measured, generator).item() for pick in picks]))
-
-
-def calibrate_on(model: Model, episodes: Sequence[Sequence[Transition]]) -> Calibration:
-    """What the self-supervised loss and the features are like in recorded episodes."""
-    looks = [[model.look(transition) for transition in episode] for episode in episodes]
-    losses = [[loss for loss, _ in look] for look in looks]
-    steps = [step_of(transition, model.cameras) for episode in episodes for transition in episode]
-    return Calibration.of(losses, [np.array([c for _, c in look]) for look in looks], largest_step=max(steps))
 
 
 def _transitions(model: Model, episode: RecordedEpisode) -> list[Transition]:

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pad.calibration import RunningAverage
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.gradient_step import GradientStep
 from pad.deployment.guards import DriftGuard, FailureGuard, Trial
 from pad.deployment.model import Model, Seen, Transition
 from pad.deployment.state import PARTS
-from pad.gate import Gate, RunningAverage
+from pad.gate import Gate
 from pad.types import Metrics
 
 P = ParamSpec("P")

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pad.calibration import Calibration
 from pad.deployment.camera import Camera, Observation
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.detail import DetailFilter
-from pad.gate import Calibration
 from pad.types import Scalar
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pad.gate import FeatureRange, reduction
+from pad.calibration import FeatureRange, reduction
 from pad.objectives.objective import Objective
 from pad.objectives.views import Views
 from pad.types import Scalar

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from pad import settings
+from pad.calibration import Calibration
 from pad.checkpoint import Checkpoint, find_checkpoint, load_train_state, save_checkpoint
-from pad.gate import Calibration
 from pad.tracking import Tracker, progress_bar, say, summarize
 from pad.training.config import TrainingConfig
 from pad.training.phases import Phase
