@@ -142,8 +142,11 @@ def default_wandb_mode() -> WandbMode:
     return "online" if has_key else "offline"
 
 
-def progress_bar(name: str, total: int, done: int, unit: str) -> tqdm:
-    """A bar with speed and time left; a line every half minute where the output is no terminal."""
+def progress_bar(name: str, total: int, done: int, unit: str, shown: bool = True) -> tqdm:
+    """A bar with speed and time left; a line every half minute where the output is no terminal.
+
+    With `shown` False it takes the same calls and prints nothing.
+    """
     return tqdm(
         total=total,
         initial=done,
@@ -152,6 +155,7 @@ def progress_bar(name: str, total: int, done: int, unit: str) -> tqdm:
         dynamic_ncols=True,
         mininterval=0.5 if sys.stderr.isatty() else 30,
         smoothing=0.05,
+        disable=not shown,
     )
 
 

@@ -19,7 +19,8 @@ import torch
 import tyro
 
 from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from pad.deployment.head import AgentHead, HeadConfig, fit_agent_heads, fit_head, save_head
+from pad.deployment.fitting import AgentHead, HeadConfig, fit_agent_heads, fit_head
+from pad.deployment.head_folder import save_head
 from pad.deployment.recordings import RecordedEpisode, load_episodes
 from pad.deployment.torch_policy import TorchPolicy
 from pad.tracking import say

@@ -14,7 +14,7 @@ import numpy as np
 from pad.agent import Agent
 from pad.deployment import FrozenPolicy
 from pad.deployment.camera import Observation
-from pad.deployment.head import load_head
+from pad.deployment.head_folder import load_head
 from pad.deployment.model import Model
 from pad.deployment.recordings import action_space_of
 from pad.deployment.torch_policy import TorchPolicy

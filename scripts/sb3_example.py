@@ -26,9 +26,17 @@ from episodes import hardware
 
 from envs.gradient import make_gradient_env
 from pad import settings
-from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy, FrozenPolicy
+from pad.deployment import (
+    ADAPTATIONS,
+    AdaptationConfig,
+    AdaptivePolicy,
+    FrozenPolicy,
+    HeadConfig,
+    fit_head,
+    load_head,
+    save_head,
+)
 from pad.deployment.config import NO_GUARDS
-from pad.deployment.head import HeadConfig, fit_head, load_head, save_head
 from pad.deployment.recordings import load_episodes, record_episodes
 from pad.deployment.sb3 import from_sb3
 from pad.evaluation import Episode, compare, run_episode

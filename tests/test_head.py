@@ -22,7 +22,8 @@ from pad.deployment import (
     FrozenPolicy,
     GuardConfig,
 )
-from pad.deployment.head import HeadConfig, fit_agent_heads, fit_head, load_head, save_head
+from pad.deployment.fitting import HeadConfig, fit_agent_heads, fit_head
+from pad.deployment.head_folder import load_head, save_head
 from pad.deployment.recordings import record_episode
 from pad.deployment.torch_policy import TorchPolicy
 from pad.evaluation import run_episode
@@ -102,6 +103,12 @@ def test_a_head_learns_to_tell_discrete_actions():
     metrics = fit_head(policy, recorded, HeadConfig(updates=200, batch_size=32))
     assert metrics["loss"] < 0.7 * metrics["loss_of_mean"]
     assert metrics["action_change"] == 0
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_the_progress_bar_can_be_left_out(episodes, capsys, progress):
+    fit_head(make_policy(), episodes[:5], dataclasses.replace(QUICK, updates=2), progress=progress)
+    assert ("fitting the head" in capsys.readouterr().err) == progress
 
 
 def test_the_same_seed_fits_the_same_head(episodes):

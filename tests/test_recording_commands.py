@@ -14,7 +14,7 @@ from test_commands import call, run
 
 from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pad.deployment import AdaptivePolicy
-from pad.deployment.head import load_head
+from pad.deployment.head_folder import load_head
 from pad.deployment.recordings import load_episodes
 
 MINE = """

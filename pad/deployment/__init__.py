@@ -5,7 +5,8 @@ from pad.deployment.budget import Budget
 from pad.deployment.camera import Camera
 from pad.deployment.config import ADAPTATIONS, NO_GUARDS, AdaptationConfig, GuardConfig
 from pad.deployment.controls import ColorMatchedPolicy, PerturbedPolicy
-from pad.deployment.head import HeadConfig, fit_agent_heads, fit_head, load_head, save_head
+from pad.deployment.fitting import HeadConfig, fit_agent_heads, fit_head
+from pad.deployment.head_folder import load_head, save_head
 from pad.deployment.model import Model
 from pad.deployment.policy import AdaptivePolicy, FrozenPolicy, MeasuredPolicy
 from pad.deployment.recordings import RecordedEpisode, load_episodes, record_episode, record_episodes
