@@ -5,7 +5,6 @@ A checkpoint is a folder with `model.safetensors` and `config.yaml`, and in a ru
 """
 
 import io
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ import yaml
 from pad import settings
 from pad.agent import Agent, AgentConfig
 from pad.calibration import Calibration
+from pad.files import first_line, write_atomically, write_folder
 
 FORMAT = 1
 """Raised when an older version of this package could not read what this one writes."""
@@ -83,61 +83,8 @@ def save_checkpoint(
     write_folder(folder, files)
 
 
-def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """A folder with these files and no others, in the place of the one that is there as soon as it is whole.
-
-    Raises:
-        OSError: when the disk does not take them; the folder that was there is left, and nothing beside it. Writers of
-            libraries raise errors of their own, which say less.
-    """
-    fresh = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    try:
-        for name, content in files.items():
-            (fresh / name).write_bytes(content)
-            sync(fresh / name)
-        sync(fresh)
-    except OSError:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    replace_folder(fresh, folder)
-
-
 def _to_yaml(description: dict[str, Any]) -> str:
     return yaml.safe_dump(description, sort_keys=False, default_flow_style=None, width=120)
-
-
-def replace_folder(fresh: Path, folder: Path) -> None:
-    """Put the folder `fresh` in the place of `folder`; `find_checkpoint` finds one of them after a crash in between.
-
-    Raises:
-        ValueError: when the fresh one lies in the other.
-        OSError: when it cannot be moved; the one that was there is left.
-    """
-    if folder.resolve() in fresh.resolve().parents:
-        raise ValueError(f"{fresh} cannot take the place of {folder}, in which it lies")
-    old = folder.with_name(f"{folder.name}.old")
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    try:
-        fresh.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def sync(path: Path) -> None:
-    """Make sure that a file, or what a folder lists, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def find_checkpoint(name: str | Path) -> Path:
@@ -229,11 +176,11 @@ def _load(folder: Path, device: str) -> Checkpoint:
         if calibration and not isinstance(calibration.get("usual_loss"), float):
             agent.calibration = settings.from_dict(Calibration, calibration, "calibration")
     except Exception as error:  # whatever a foreign file makes the networks say
-        raise ValueError(f"{folder / 'config.yaml'} does not describe an agent: {_first_line(error)}") from error
+        raise ValueError(f"{folder / 'config.yaml'} does not describe an agent: {first_line(error)}") from error
     try:
         agent.load_state_dict({n: v.float() for n, v in safetensors.torch.load_file(weights).items()})
     except Exception as error:  # safetensors raises its own kinds, torch RuntimeError
-        raise ValueError(f"{weights} does not hold this agent's weights: {_first_line(error)}") from error
+        raise ValueError(f"{weights} does not hold this agent's weights: {first_line(error)}") from error
     if not all(value.isfinite().all() for value in agent.state_dict().values()):
         raise ValueError(f"{weights} holds NaN or infinite weights")
     return Checkpoint(agent.to(device).eval(), description.get("env") or {}, description.get("about") or {})
@@ -243,7 +190,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     try:
         description = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {_first_line(error)}") from error
+        raise ValueError(f"{path} is not YAML: {first_line(error)}") from error
     if not isinstance(description, dict) or not isinstance(description.get("format"), int):
         raise ValueError(f"{path} is not the config of a PAD checkpoint; a run has none before its first minute")
     for name, kind in (("env", dict), ("about", dict), ("obs_shape", list), ("action_size", int)):
@@ -264,10 +211,7 @@ def write_calibration(folder: Path, calibration: Calibration) -> None:
     """Put a calibration into a checkpoint that is there, and leave everything else as it is."""
     path = folder / "config.yaml"
     description = {**_read_description(path), "calibration": settings.to_dict(calibration)}
-    fresh = path.with_name(".config.yaml.new")
-    fresh.write_text(_to_yaml(description))
-    sync(fresh)
-    fresh.replace(path)
+    write_atomically(path, _to_yaml(description).encode())
 
 
 def load_train_state(folder: Path) -> dict[str, Any]:
@@ -283,11 +227,7 @@ def load_train_state(folder: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a truncated file fails in many ways
-        raise ValueError(f"{path} cannot be read: {_first_line(error)}") from error
+        raise ValueError(f"{path} cannot be read: {first_line(error)}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds no state of a training run")
     return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0]

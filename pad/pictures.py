@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pad.files import first_line
 from pad.types import Images
 
 SPEED = 2
@@ -34,7 +35,7 @@ def load_pictures(folder: Path, height: int, width: int, most: int = 2_000) -> I
         try:
             pixels = torch.from_numpy(_read(path)).permute(2, 0, 1)[None]
         except Exception as error:  # whatever a codec says
-            raise ValueError(f"{path} is no picture: {(str(error).strip() or repr(error)).splitlines()[0]}") from error
+            raise ValueError(f"{path} is no picture: {first_line(error)}") from error
         scaled = F.interpolate(pixels, (height, width), mode="bilinear", antialias=True)
         pictures[number] = scaled[0].round().clamp(0, 255).to(torch.uint8)
     return pictures

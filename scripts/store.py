@@ -15,6 +15,7 @@ from results_folder import read_cell
 from under_way import UnderWay
 
 from pad import settings
+from pad.files import write_atomically
 from pad.tracking import say
 
 
@@ -63,7 +64,7 @@ class Store:
             cli.write_text(self._folder / "failed" / name, text)
             return
         if result.video is not None:
-            cli.write_bytes(self._folder / "videos" / f"{cell.id}.mp4", result.video)
+            write_atomically(self._folder / "videos" / f"{cell.id}.mp4", result.video)
         if (other := self._places.get(here)) is not None and other != cell.id:
             self._move(self._files.pop(other), "superseded")
             (self._folder / "videos" / f"{other}.mp4").unlink(missing_ok=True)

@@ -11,6 +11,8 @@ from typing import Any
 import cli
 from tqdm import tqdm
 
+from pad.files import write_atomically
+
 FOLDER = "under_way"
 KEYS = {"episode", "filmed", "steps", "control_seconds", "seconds", "maker"}
 """Of a record."""
@@ -76,7 +78,7 @@ class UnderWay:
         try:
             self._folder.mkdir(exist_ok=True)
             if film is not None:  # before its episode counts
-                cli.write_bytes(self._film, film)
+                write_atomically(self._film, film)
             self._append(record)
         except OSError:
             self._folder = None

@@ -18,9 +18,9 @@ from pad.checkpoint import (
     find_checkpoint,
     load_checkpoint,
     load_train_state,
-    replace_folder,
     save_checkpoint,
 )
+from pad.files import replace_folder
 
 FEATURES = FeatureRange((1.0, 2.0), ((1.0, 0.0), (0.0, 1.0)), (1.0,) * 5)
 CALIBRATION = Calibration(0.01, (0.04, 0.03, 0.02, 0.02, 0.02), 3, FEATURES)

@@ -11,10 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {
-    "pad": ["types", "settings", "seeding", "memory", "processes", "precision", "recorded", "colors", "calibration",
-            "gate", "losses", "windows", "augmentations", "pictures", "strong", "disguise", "encoder", "networks",
-            "objectives", "replay_buffer", "agent", "sac", "asymmetric", "decay", "cloning", "expert", "checkpoint",
-            "tracking", "old_gym", "statistics", "evaluation", "deployment", "video", "training"],
+    "pad": ["types", "files", "settings", "seeding", "memory", "processes", "precision", "recorded", "colors",
+            "calibration", "gate", "losses", "windows", "augmentations", "pictures", "strong", "disguise", "encoder",
+            "networks", "objectives", "replay_buffer", "agent", "sac", "asymmetric", "decay", "cloning", "expert",
+            "checkpoint", "tracking", "old_gym", "statistics", "evaluation", "deployment", "video", "training"],
     "envs": ["gradient", "opengl", "tasks", "goals", "appearance", "dynamics", "graphics", "view", "renderer", "scene",
              "shifts", "sensors", "dm_control_env"],
 }  # fmt: skip

@@ -7,8 +7,8 @@ import yaml
 
 from pad import settings
 from pad.calibration import Calibration
-from pad.checkpoint import write_folder
 from pad.deployment.torch_policy import TorchPolicy
+from pad.files import first_line, write_folder
 
 FORMAT = 1
 """Raised when an older version of this package could not read what this one writes."""
@@ -75,6 +75,5 @@ def load_head(folder: str | Path, policy: TorchPolicy) -> TorchPolicy:
         if about["calibration"]:
             loaded.calibration = settings.from_dict(Calibration, about["calibration"], "calibration")
     except Exception as error:  # whatever a foreign file makes its readers say
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise ValueError(f"{candidate} does not hold a head of this policy: {reason}") from error
+        raise ValueError(f"{candidate} does not hold a head of this policy: {first_line(error)}") from error
     return loaded

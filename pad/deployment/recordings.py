@@ -1,5 +1,6 @@
 """Episodes on disk: what a policy saw and did in the environment that it was trained in."""
 
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from pad.deployment.camera import Observation
 from pad.deployment.model import Model
 from pad.deployment.policy import FrozenPolicy
 from pad.evaluation import warn_of_length
+from pad.files import first_line, write_atomically
 from pad.seeding import training_seed
 from pad.tracking import progress_bar
 
@@ -48,14 +50,9 @@ class RecordedEpisode:
             raise ValueError(
                 f"{', '.join(nested)} is no array of numbers: observations may be a mapping of arrays, not more"
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.new")
-        try:
-            with fresh.open("wb") as file:
-                np.savez_compressed(file, **arrays)
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        write_atomically(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "RecordedEpisode":
@@ -77,8 +74,7 @@ class RecordedEpisode:
                 raise ValueError(f"{len(observations)} observations and {len(actions)} actions are no episode")
             return cls(observations, actions, float(arrays.get("episode_return", 0.0)))
         except Exception as error:  # a truncated archive fails in many ways
-            reason = (str(error).strip() or repr(error)).splitlines()[0]
-            raise ValueError(f"{path} is no recorded episode: {reason}") from error
+            raise ValueError(f"{path} is no recorded episode: {first_line(error)}") from error
 
 
 def record_episode(

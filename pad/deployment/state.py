@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-from contextlib import suppress
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pad.checkpoint import sync
+from pad.files import first_line, write_atomically
 
 FORMAT = 1
 PARTS = ("weights", "online", "averaged")
@@ -37,28 +34,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
                 plain.setdefault(str(index), {})[name] = value
     about = {"format": FORMAT, "origin": state["origin"], "given_up": state["given_up"],
              "opportunities": state["opportunities"], "groups": optimizer["param_groups"], "plain": plain}  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        fresh.write_bytes(safetensors.torch.save(tensors, {"pad": json.dumps(about)}))
-        sync(fresh)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    sync(path.parent)
-    _remove_leftovers(path)
-
-
-def _remove_leftovers(path: Path) -> None:
-    """What processes left there that were killed while they saved to the same path."""
-    for left in path.parent.glob(f".{escape(path.name)}.*.new"):
-        pid = left.name.removeprefix(f".{path.name}.").removesuffix(".new")
-        with suppress(PermissionError):  # it runs, and is another user's
-            try:
-                if pid.isdecimal():
-                    os.kill(int(pid), 0)
-            except (ProcessLookupError, OverflowError):
-                left.unlink(missing_ok=True)
+    write_atomically(path, safetensors.torch.save(tensors, {"pad": json.dumps(about)}))
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -91,8 +67,7 @@ def load_state(path: Path) -> dict[str, Any]:
         state["optimizer"] = {"state": slots, "param_groups": about["groups"]}
         version = int(about["format"])
     except Exception as error:  # whatever a foreign or truncated file makes the reader say
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise ValueError(f"{path} is no adapted state: {reason}") from error
+        raise ValueError(f"{path} is no adapted state: {first_line(error)}") from error
     if version > FORMAT:
         raise ValueError(f"{path} has format {version}, this version reads up to {FORMAT}: update pad")
     if not all(bool(value.isfinite().all()) for value in tensors.values()):
