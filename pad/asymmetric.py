@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from pad import losses
 from pad.agent import Agent
 from pad.networks import Critic, initialize
+from pad.optimization import adam, load_optimizer, step
 from pad.precision import Precision, autocast
-from pad.sac import SACConfig, adam, load_optimizer, step
+from pad.sac import SACConfig
 from pad.types import Batch, Metrics
 
 

@@ -4,7 +4,6 @@ It learns on any networks with `features`, `actor` and `critic`: the pixel agent
 from an encoder that the critic trains, or the state expert, whose features are the state itself.
 """
 
-from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pad import losses
+from pad.optimization import adam, load_optimizer, step
 from pad.precision import Precision, autocast
 from pad.recorded import Recorded
 from pad.settings import check_finite
@@ -240,26 +240,3 @@ class SAC:
         for name, optimizer in self.optimizers.items():
             load_optimizer(optimizer, state["optimizers"][name])
         self._recorded.clear()  # the optimizers' state is elsewhere now
-
-
-def adam(parameters: Iterable[Tensor], learning_rate: float, beta1: float = 0.9) -> torch.optim.Adam:
-    """Of those that learn."""
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    on_cuda = any(parameter.is_cuda for parameter in trainable)
-    return torch.optim.Adam(trainable, lr=learning_rate, betas=(beta1, 0.999), fused=True, capturable=on_cuda)
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take over a saved state, perhaps of another device: whether steps can be recorded is not part of it."""
-    capturable = [group.get("capturable") for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, value in zip(optimizer.param_groups, capturable, strict=True):
-        if value is not None:
-            group["capturable"] = value
-
-
-def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One gradient step."""
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()

@@ -11,10 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {
-    "pad": ["types", "files", "settings", "seeding", "memory", "processes", "precision", "recorded", "colors",
-            "calibration", "gate", "losses", "windows", "augmentations", "pictures", "strong", "disguise", "encoder",
-            "networks", "objectives", "replay_buffer", "agent", "sac", "asymmetric", "decay", "cloning", "expert",
-            "checkpoint", "tracking", "old_gym", "statistics", "evaluation", "deployment", "video", "training"],
+    "pad": ["types", "files", "settings", "seeding", "memory", "processes", "precision", "optimization", "recorded",
+            "colors", "calibration", "gate", "losses", "windows", "augmentations", "pictures", "strong", "disguise",
+            "encoder", "networks", "objectives", "replay_buffer", "agent", "sac", "asymmetric", "decay", "cloning",
+            "expert", "checkpoint", "tracking", "old_gym", "statistics", "evaluation", "deployment", "video",
+            "training"],
     "envs": ["gradient", "opengl", "tasks", "goals", "appearance", "dynamics", "graphics", "view", "renderer", "scene",
              "shifts", "sensors", "dm_control_env"],
 }  # fmt: skip
@@ -62,6 +63,11 @@ def test_every_module_has_its_place():
 
 def test_the_environments_need_no_torch():
     code = "import envs, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_deployment_needs_nothing_of_training():
+    code = "import pad.deployment, sys; assert not {'pad.sac', 'pad.training'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

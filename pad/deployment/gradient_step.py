@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.model import Model, RecordableModel, Transition
+from pad.optimization import load_optimizer
 from pad.recorded import Recorded
-from pad.sac import load_optimizer
 
 SLOTS = {"adam": {"step", "exp_avg", "exp_avg_sq"}, "sgd": set[str]()}
 """What an optimizer keeps for each parameter that it has moved."""
