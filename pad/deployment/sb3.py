@@ -1,6 +1,6 @@
 """Agents of Stable-Baselines3 with a CNN policy: SAC, TD3, DDPG, PPO, A2C and DQN."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import copy, deepcopy
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pad.deployment.camera import Camera
-from pad.deployment.torch_policy import TorchPolicy
+from pad.deployment.torch_policy import Act, TorchPolicy
 
 
 def from_sb3(agent: Any, layout: Literal["HWC", "CHW"] = "HWC", frame_channels: int | None = None) -> TorchPolicy:
@@ -82,9 +82,6 @@ def _camera(key: str | None, space: gym.Space, layout: Literal["HWC", "CHW"], fr
     frame = frame_channels or (3 if channels % 3 == 0 else 1)
     low, high = float(space.low.min()), float(space.high.max())
     return Camera((declared[0], declared[1], declared[2]), key, layout, str(space.dtype), low, high, frame)
-
-
-Act = Callable[[Tensor, Mapping[str, Any]], Any]
 
 
 def _acting(policy: Any) -> tuple[Any, Act]:
