@@ -40,7 +40,7 @@ class FeatureRange:
 
     @classmethod
     def of(cls, episodes: Sequence[np.ndarray]) -> "FeatureRange":
-        """From the features of some episodes, each (decisions, channels)."""
+        """Measure the range of the features of some episodes, each (decisions, channels)."""
         reduced = [_reduced(rows) for rows in episodes]
         everything = np.concatenate(reduced)
         mean = everything.mean(0)
@@ -100,11 +100,11 @@ class RunningAverage:
         self.reset()
 
     def reset(self) -> None:
-        """Forget them."""
+        """Forget all values."""
         self.value, self.count = 0.0, 0
 
     def add(self, value: float) -> float:
-        """The average with one more value in it."""
+        """Take in one more value; returns the average with it."""
         self.count += 1
         self.value += (value - self.value) / min(self.count, WINDOW)
         return self.value
@@ -120,15 +120,15 @@ class Calibration:
     """What self-supervised loss and features of a policy are like in the environment that it was trained in."""
 
     mean_loss: float
-    """Of single transitions."""
+    """Mean self-supervised loss of single transitions."""
     usual_loss: tuple[float, ...]
     """For each phase, which the running average exceeds in one of a hundred decisions there."""
     episodes: int
-    """In which it was measured."""
+    """Number of episodes that it was measured in."""
     features: FeatureRange | None = None
-    """None where only the loss was measured."""
+    """Range of the features; None where only the loss was measured."""
     colors: ColorStatistics | None = None
-    """Of the newest frames."""
+    """Colours of the newest frames; None where they were not measured."""
     largest_step: float | None = None
     """Largest mean difference between two successive frames, as a share of the range from black to white; None where
     it was not measured."""
@@ -141,7 +141,7 @@ class Calibration:
         colors: ColorStatistics | None = None,
         largest_step: float | None = None,
     ) -> "Calibration":
-        """From the losses of some episodes, decision by decision, and their features.
+        """Make a calibration from the losses of some episodes, decision by decision, and their features.
 
         Raises:
             ValueError: when they are too few to say what is usual.

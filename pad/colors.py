@@ -11,14 +11,14 @@ SHRINKAGE = 1e-4
 
 @dataclass(frozen=True)
 class ColorStatistics:
-    """Of the colours of many pixels, each from 0 to 1."""
+    """Mean and covariance of the colours of many pixels, each colour from 0 to 1."""
 
     mean: tuple[float, ...]
     covariance: tuple[tuple[float, ...], ...]
 
     @classmethod
     def of(cls, frames: Iterable[np.ndarray]) -> "ColorStatistics":
-        """Of frames (colors, height, width), uint8 or from 0 to 255, each with the same weight."""
+        """Measure frames (colors, height, width), uint8 or floats from 0 to 255, each with the same weight."""
         moments = [_moments(frame) for frame in frames]
         mean = np.mean([first for first, _ in moments], 0)
         covariance = np.mean([second for _, second in moments], 0) - np.outer(mean, mean)

@@ -4,11 +4,11 @@ import math
 
 
 def cosine_decay(first: float, last: float, progress: float) -> float:
-    """From `first` to `last` along half a cosine (Loshchilov and Hutter, 2017), as `progress` goes from 0 to 1."""
+    """Half a cosine from `first` to `last` (Loshchilov and Hutter, 2017), as `progress` goes from 0 to 1."""
     share = (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
     return last + (first - last) * share
 
 
 def linear_decay(first: float, last: float, progress: float) -> float:
-    """From `first` to `last` in a straight line, as `progress` goes from 0 to 1."""
+    """A straight line from `first` to `last`, as `progress` goes from 0 to 1."""
     return first + (last - first) * min(max(progress, 0.0), 1.0)

@@ -70,7 +70,7 @@ class ReplayBuffer:
         return min(self._transitions, self._filled)
 
     def begin(self, obs: np.ndarray) -> None:
-        """An episode starts with this observation.
+        """Begin an episode with this observation.
 
         Raises:
             ValueError: when it stacks different frames: there is only one so far.
@@ -85,7 +85,7 @@ class ReplayBuffer:
     def append(
         self, action: np.ndarray, reward: float, terminated: bool, next_obs: np.ndarray, **extras: np.ndarray
     ) -> None:
-        """What was done in the newest observation, and what came of it.
+        """Add what was done in the newest observation, and what came of it.
 
         Raises:
             ValueError: when the next observation is not the newest one with one more frame at its end.
@@ -100,7 +100,7 @@ class ReplayBuffer:
         self._transitions += 1
 
     def _is_stacked(self, obs: np.ndarray) -> bool:
-        """Whether it holds all frames of an observation, and not its newest alone or with something beside it."""
+        """Whether an array holds all frames of an observation, and not the newest alone or with something beside it."""
         return self._frame_stack > 1 and len(obs) == self._channels * self._frame_stack
 
     def _store(self, obs: np.ndarray, step: int) -> None:

@@ -68,13 +68,13 @@ class Catastrophes:
 
     @classmethod
     def of(cls, count: int, episodes: int) -> "Catastrophes":
-        """So many among so many episodes."""
+        """Make it from the numbers of catastrophes and of episodes."""
         bound = stats.binomtest(count, episodes).proportion_ci(0.95, "exact").high
         return cls(count, count / episodes, float(bound))
 
     @classmethod
     def among(cls, returns: np.ndarray, frozen_mean: float) -> "Catastrophes | None":
-        """None where the frozen mean is 50 or less, and there is nothing to lose."""
+        """Catastrophes among returns; None where the frozen mean is 50 or less, and there is nothing to lose."""
         if frozen_mean <= 50:
             return None
         return cls.of(int((returns < frozen_mean / 2).sum()), len(returns))
@@ -97,9 +97,9 @@ class Comparison:
     regret: float
     """What adaptation lost where it lost, averaged over all episodes."""
     catastrophes: Catastrophes | None
-    """Of the adapting policy."""
+    """Catastrophes of the adapting policy."""
     frozen_catastrophes: Catastrophes | None
-    """Of the frozen policy, by the same measure: what is not adaptation's doing."""
+    """Catastrophes of the frozen policy, by the same measure: what is not adaptation's doing."""
 
     def format_catastrophes(self) -> str:
         """Catastrophes of the adapting policy with their bound, and the number of the frozen one's."""

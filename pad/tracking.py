@@ -66,7 +66,7 @@ class Tracker:
         self._show(lambda run: run.log({name: _wandb().Table(columns=list(columns), data=data)}, step=step))
 
     def _show(self, call: Callable[[Any], object]) -> None:
-        """In Weights & Biases, if it is on; when it fails it is off from now on, and the run itself goes on."""
+        """Call what shows something in Weights & Biases, if it is on; a failure turns it off, and the run goes on."""
         if self._wandb is None:
             return
         try:

@@ -11,7 +11,7 @@ from torch import Tensor
 Images = UInt8[Tensor, "batch channels height width"]
 """0 to 255, successive frames stacked on channels."""
 Filtered = Images | Float32[Tensor, "batch channels height width"]
-"""The same, float32 once a filter has been over them."""
+"""Images as a network takes them: uint8 0 to 255, or float32 once a filter has been over them."""
 Sources = UInt8[Tensor, "image channels height width"] | Float32[Tensor, "image channels height width"]
 """Images that a batch of windows shows, each perhaps many times."""
 Crops = UInt8[Tensor, "batch channels size size"]

@@ -55,7 +55,7 @@ def compose(arms: dict[str, Episode], title: str) -> Iterator[np.ndarray]:
 
 
 def _cut(draw: ImageDraw.ImageDraw, text: str, width: float) -> str:
-    """As much of its end as fits."""
+    """As much of the end of a text as fits into a width."""
     shown = text
     while shown and draw.textlength(shown) > width:
         text = text[1:]

@@ -61,7 +61,7 @@ class SharedEncoding:
 
     @classmethod
     def of(cls, images: Tensor, windows: Windows, stride: int) -> "SharedEncoding":
-        """For an encoder whose strides have this product: only the phases and the pixels that the windows need.
+        """Encode, where the strides have this product, only the phases and the pixels that the windows need.
 
         Args:
             images: (batch, channels, height, width) of any type that the encoder takes.
@@ -70,7 +70,7 @@ class SharedEncoding:
 
     @classmethod
     def fixed(cls, images: Tensor, windows: Windows, stride: int, step: int = 1) -> "SharedEncoding":
-        """The same with shapes that do not depend on where the windows are, so that a recording can be replayed.
+        """Encode in shapes that do not depend on where the windows are, so that a recording can be replayed.
 
         Nothing is read back from the device on which images and places lie.
 
@@ -101,17 +101,17 @@ class _Phases:
     """The shifted images that a set of windows shares, and where each window lies in their feature maps."""
 
     corners: list[tuple[int, int, int]]
-    """Of each shifted image: which image it is of, and the row and column that it begins at."""
+    """For each shifted image, which image it is of, and the row and column that it begins at."""
     index: Tensor
     top: Tensor
     left: Tensor
-    """Of each window: the shifted image that it is in, and its place there."""
+    """For each window, the shifted image that it is in, and its place there."""
     height: int
     width: int
 
     @classmethod
     def of(cls, windows: Windows, stride: int) -> "_Phases":
-        """Those that the windows need."""
+        """The phases that the windows need."""
         # All begin as late as the windows allow, so that what no window shows is not encoded.
         first_row, first_column = (int(offset.min()) // stride * stride for offset in (windows.top, windows.left))
         last_row, last_column = (int(offset.max()) // stride * stride for offset in (windows.top, windows.left))
@@ -125,7 +125,7 @@ class _Phases:
 
     @classmethod
     def every(cls, images: Tensor, windows: Windows, stride: int, step: int) -> "_Phases":
-        """All that windows anywhere on the grid could need."""
+        """All phases that windows anywhere on the grid could need."""
         each = stride // step
         phase = (windows.top % stride // step) * each + windows.left % stride // step
         height, width = ((extent - windows.size) // stride * stride + windows.size for extent in images.shape[2:])

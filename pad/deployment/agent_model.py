@@ -37,7 +37,7 @@ class AgentModel(RecordableModel):
 
     @property
     def calibration(self) -> Calibration | None:
-        """The agent's own."""
+        """What loss and features are like where the agent was trained: the agent's own calibration."""
         return self.agent.calibration
 
     @calibration.setter
@@ -89,7 +89,7 @@ class AgentModel(RecordableModel):
         return inverse_dynamics_loss(self._head(features, next_features), action[None])
 
     def loss(
-        self, transitions: Sequence[Transition], picks: Tensor, config: AdaptationConfig, generator: Any
+        self, transitions: Sequence[Transition], picks: Tensor, config: AdaptationConfig, generator: torch.Generator
     ) -> Scalar:
         views = self.draw(transitions, picks, config, generator)
         return sum(
@@ -132,7 +132,7 @@ class AgentModel(RecordableModel):
         return self._head.loss(Views(self.agent, pictures, windows, drawn, config.precision, grid=grid))
 
     def _stacked(self, chosen: Sequence[Transition]) -> tuple[Tensor, Tensor]:
-        """Pictures of all first observations, then of all next ones; the actions between them."""
+        """Pictures of all first observations and then of all next ones, and the actions between them."""
         pictures = [t.obs.pictures[0] for t in chosen] + [t.next_obs.pictures[0] for t in chosen]
         images = torch.stack([picture.permute(1, 2, 0) for picture in pictures]).permute(0, 3, 1, 2)
         return images, torch.stack([t.action for t in chosen])
@@ -149,12 +149,12 @@ class AgentModel(RecordableModel):
         return grid * torch.randint(places, (count,), generator=generator)
 
     def _grid(self, config: AdaptationConfig) -> int:
-        """Windows begin at its multiples."""
+        """The number of pixels at whose multiples windows begin."""
         return math.prod(self.agent.config.encoder.strides) if config.crop_grid == "stride" else 1
 
 
 def as_model(policy: Agent | Model) -> Model:
-    """What deployment works on; a model is itself.
+    """The model of an agent; a model is returned as it is.
 
     Raises:
         TypeError: when it is neither an agent of this package nor a model.

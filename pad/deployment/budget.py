@@ -52,7 +52,7 @@ class Budget:
 
     @contextmanager
     def spending(self) -> Iterator[None]:
-        """Around whatever is done with one transition; its time is taken off."""
+        """A context around whatever is done with one transition, whose time is taken off the budget."""
         started = self._clock()
         try:
             yield

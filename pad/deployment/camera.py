@@ -16,9 +16,9 @@ class Camera:
     """One picture, or some successive ones stacked on channels, in an observation."""
 
     shape: tuple[int, int, int]
-    """As in the observation."""
+    """Sizes of the picture, in the order in which `layout` has them."""
     key: str | None = None
-    """Its name in an observation of several entries; None where the observation is the picture."""
+    """The picture's name in an observation of several entries; None where the observation is the picture."""
     layout: Literal["CHW", "HWC"] = "CHW"
     """Channels, height, width; or channels last."""
     dtype: str = "uint8"
@@ -58,7 +58,7 @@ class Camera:
 
     @property
     def picture_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
+        """Shape of the picture with channels first: (channels, height, width)."""
         first, second, third = self.shape
         return self.shape if self.layout == "CHW" else (third, first, second)
 
@@ -84,7 +84,7 @@ class Camera:
         return None if pixels.dtype == np.dtype(self.dtype) else "dtype"
 
     def checked(self, obs: Observation) -> np.ndarray:
-        """Its pixels.
+        """This camera's pixels in an observation, when they are as declared.
 
         Raises:
             TypeError: when they are no array, or the observation is not of the declared kind.
@@ -100,7 +100,7 @@ class Camera:
         raise ValueError(f"{name} must be {self.dtype} {self.shape}, got {pixels.dtype} {pixels.shape}")
 
     def check_range(self, pixels: np.ndarray) -> None:
-        """That finite pixels are between black and white, give or take half of the range (noise, interpolation).
+        """Check that finite pixels are between black and white, give or take half of the range (noise, interpolation).
 
         Raises:
             ValueError: when they are not, as 0 to 255 where 0 to 1 was declared.

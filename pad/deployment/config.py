@@ -25,7 +25,8 @@ class GuardConfig:
     """When to learn: only while the features' running distance from those of training exceeds this many times the usual
     one."""
     gate: float | None = None
-    """And only while the running self-supervised loss exceeds this many times the usual one of training."""
+    """When to learn, too: only while the running self-supervised loss exceeds this many times the usual one of
+    training."""
     home: bool = False
     """The gate looks with the trained weights, whatever weights are in use, and while it is shut the trained ones act.
     What was learned is kept, and must pass a trial again when the gate opens."""
@@ -33,7 +34,8 @@ class GuardConfig:
     """What to accept: new weights are tried beside those in use, on each transition before they learn from it, and
     taken over only if they have inferred the actions of the last so many better."""
     action_jump: float | None = 0.5
-    """And only if their actions differ by no more than this on average (root mean square; actions span -1 to 1)."""
+    """What to accept, too: only new weights whose actions differ from those of the ones in use by no more than this on
+    average (root mean square; actions span -1 to 1)."""
     drift: float | None = 1.0
     """How far: largest distance from the trained weights, as a share of these weights' norm."""
     pull: float = 0.0

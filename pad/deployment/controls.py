@@ -52,7 +52,7 @@ class PerturbedPolicy:
         return self._model.act(self._model.encode(seen), seen)
 
     def observe(self, obs: Observation, action: Any, next_obs: Observation) -> Metrics:
-        """Nothing is learned."""
+        """Take no note of the transition: this policy learns nothing."""
         return {}
 
 
@@ -90,5 +90,5 @@ class ColorMatchedPolicy:
         return self._agent.act(obs)
 
     def observe(self, obs: Observation, action: Any, next_obs: Observation) -> Metrics:
-        """Nothing is learned."""
+        """Take no note of the transition: this policy learns nothing."""
         return {}

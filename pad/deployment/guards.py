@@ -116,7 +116,7 @@ def _newest(pixels: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def _difference(frames: list[np.ndarray], others: list[np.ndarray]) -> float:
-    """Of the camera that differs most."""
+    """Mean difference between two frames of each camera, for the camera that differs most."""
     return max(float(np.abs(a - b).mean()) for a, b in zip(frames, others, strict=True))
 
 
@@ -175,7 +175,7 @@ class DriftGuard:
         self._norm = norm
 
     def distance(self, weights: Sequence[Tensor]) -> float:
-        """From the trained weights, as a share of their norm."""
+        """Distance of weights from the trained ones, as a share of these weights' norm."""
         return self._length(weights) / max(self._norm, 1e-12)
 
     @torch.no_grad()

@@ -44,7 +44,7 @@ def _is_head(folder: Path) -> bool:
 
 
 def load_head(folder: str | Path, policy: TorchPolicy) -> TorchPolicy:
-    """The same policy with the head, the encoder and the calibration that `save_head` wrote, ready to adapt.
+    """A copy of a policy with the head, the encoder and the calibration that `save_head` wrote, ready to adapt.
 
     Raises:
         FileNotFoundError: when there is none.

@@ -34,11 +34,12 @@ class Transition:
     action: Tensor
     next_obs: Seen
     decision: int | None = None
-    """Its number in the episode, from 0, those that nothing is learned from included; None where nobody counts."""
+    """Number of the decision in the episode, from 0, those that nothing is learned from included; None where nobody
+    counts."""
 
 
 def step_of(transition: Transition, cameras: Sequence[Camera]) -> float:
-    """Mean difference between its newest frames, as a share of the range, of the camera that differs most."""
+    """Mean difference of a transition's newest frames, as a share of the range, for the camera that differs most."""
     found = 0.0
     for camera, before, after in zip(cameras, transition.obs.pictures, transition.next_obs.pictures, strict=True):
         moved = after[-camera.frame_channels :].float() - before[-camera.frame_channels :].float()
@@ -59,15 +60,15 @@ class Model(ABC):
     discrete: bool = False
     """Whether actions are numbers of choices."""
     details: nn.ModuleList | None = None
-    """Of each camera the filter that its pictures go through first; None while nothing asks for one. No weights of
-    the policy: no checkpoint holds them."""
+    """Filters that pictures go through first, one for each camera; None while nothing asks for them. They are no
+    weights of the policy: no checkpoint holds them."""
 
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
     def copy(self) -> "Model":
-        """Another one that learns by itself."""
+        """A copy of the model whose weights are its own."""
         return deepcopy(self)
 
     @abstractmethod
@@ -115,21 +116,39 @@ class Model(ABC):
 
     @abstractmethod
     def encode(self, seen: Seen) -> Tensor:
-        """Features of one observation, as the policy acts on it, with a batch dimension of one."""
+        """Features of one observation, as the policy acts on it: (1, channels, rows, columns), (1, tokens, channels) or
+        (1, features).
+        """
 
     @abstractmethod
     def act(self, features: Tensor, seen: Seen) -> Any:
-        """The most likely action, as the control loop takes it."""
+        """The most likely action, as the control loop takes it.
+
+        Args:
+            features: of one observation, as `encode` gives them, with their batch dimension of one.
+            seen: that observation, for entries that are no pixels.
+        """
 
     @abstractmethod
     def loss_between(self, features: Tensor, action: Tensor, next_features: Tensor) -> Scalar:
-        """Self-supervised loss of one transition, from the features of both observations."""
+        """Self-supervised loss of one transition.
+
+        Args:
+            features: of the first observation, as `encode` gives them, with their batch dimension of one.
+            action: as `action` gives it, without a batch dimension.
+            next_features: of the next observation.
+        """
 
     @abstractmethod
     def loss(
-        self, transitions: Sequence[Transition], picks: Tensor, config: AdaptationConfig, generator: Any
+        self, transitions: Sequence[Transition], picks: Tensor, config: AdaptationConfig, generator: torch.Generator
     ) -> Scalar:
-        """Self-supervised loss to learn from: a random view of `transitions[pick]` for each pick."""
+        """Self-supervised loss to learn from, as a scalar: over a random view of `transitions[pick]` for each pick.
+
+        Args:
+            picks: indices of transitions, int64 (batch,), each as often as it is drawn.
+            generator: of random views, on the CPU.
+        """
 
     def channels(self, features: Tensor) -> np.ndarray:
         """The average of each channel of the features over the picture: what the gate compares with training.
@@ -163,7 +182,12 @@ class Model(ABC):
         return {name: np.array(value) for name, value in obs.items() if name not in keys}
 
     def transition(self, obs: Observation, action: Any, next_obs: Observation) -> Transition:
-        """The same of a whole transition."""
+        """A whole transition as tensors.
+
+        Raises:
+            TypeError: when an observation is not of the declared kind.
+            ValueError: when pixels have another shape or dtype than declared, or the action is none of this policy.
+        """
         return Transition(self.see(obs), self.action(action), self.see(next_obs))
 
     def measure(self, transition: Transition) -> float:
@@ -172,7 +196,10 @@ class Model(ABC):
 
     @torch.no_grad()
     def look(self, transition: Transition) -> tuple[float, np.ndarray]:
-        """The same, with the channels of the next observation's features."""
+        """Self-supervised loss of one transition, and its next observation's channels.
+
+        See `measure` and `channels`.
+        """
         features, next_features = self.encode(transition.obs), self.encode(transition.next_obs)
         loss = self.loss_between(features, transition.action, next_features).item()
         return loss, self.channels(next_features)
@@ -190,17 +217,17 @@ class RecordableModel(Model):
 
     @abstractmethod
     def is_recordable(self, config: AdaptationConfig) -> bool:
-        """Whether the loss of a setting is one of those."""
+        """Whether the loss of a setting can be computed in such steps."""
 
     @abstractmethod
     def inputs(
-        self, transitions: Sequence[Transition], picks: Tensor, config: AdaptationConfig, generator: Any
+        self, transitions: Sequence[Transition], picks: Tensor, config: AdaptationConfig, generator: torch.Generator
     ) -> tuple[Tensor, ...]:
-        """All that differs between two steps; the same draws as those of `loss`."""
+        """All tensors that differ between two steps, from the same random draws as those of `loss`."""
 
     @abstractmethod
     def loss_of(self, inputs: tuple[Tensor, ...], config: AdaptationConfig) -> Scalar:
-        """The same loss as `loss`, from inputs on the model's device, with nothing read back from there."""
+        """What `loss` computes, from `inputs` on the model's device, with nothing read back from there."""
 
 
 class OutOfBounds(ValueError):

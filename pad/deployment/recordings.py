@@ -21,7 +21,10 @@ from pad.tracking import progress_bar
 
 @dataclass
 class RecordedEpisode:
-    """One more observation than actions. Rewards are for people: nothing learns from them."""
+    """What was seen and done in one episode, with one more observation than actions.
+
+    Rewards are for people: nothing learns from them.
+    """
 
     observations: list[Observation] = field(default_factory=list)
     actions: list[Any] = field(default_factory=list)
@@ -35,7 +38,7 @@ class RecordedEpisode:
         yield from zip(self.observations[:-1], self.actions, self.observations[1:], strict=True)
 
     def save(self, path: Path) -> None:
-        """As a compressed .npz: `actions`, and `obs` or `obs/<key>` for each entry of an observation.
+        """Write the episode as a compressed .npz: `actions`, and `obs` or `obs/<key>` for each entry of an observation.
 
         Raises:
             ValueError: when an observation holds anything but arrays.
@@ -80,7 +83,7 @@ class RecordedEpisode:
 def record_episode(
     env: gym.Env, policy: Any, seed: int, noise: float = 0.0, limit: int | None = None
 ) -> RecordedEpisode:
-    """One episode.
+    """Run and record one episode.
 
     Args:
         policy: an agent of this package, a model, or anything whose `act` turns an observation into an action; where
@@ -117,7 +120,7 @@ def record_episodes(
     noise: float = 0.0,
     limit: int | None = None,
 ) -> None:
-    """Some episodes as .npz files in a folder; each is written when it is over, so an interrupt keeps whole ones.
+    """Record episodes as .npz files in a folder; each is written when it is over, so an interrupt keeps whole ones.
 
     Raises:
         FileExistsError: when the folder holds recorded episodes already.
@@ -139,7 +142,7 @@ def record_episodes(
 
 
 def load_episodes(folder: str | Path) -> list[RecordedEpisode]:
-    """All .npz files of a folder, in the order of their names.
+    """The recorded episodes (*.npz) of a folder, in the order of their names.
 
     Raises:
         FileNotFoundError: when there are none.

@@ -62,7 +62,7 @@ class ActionHead(nn.Module):
                     layer.reset_parameters()
 
     def loss(self, features: Tensor, action: Tensor, next_features: Tensor) -> Scalar:
-        """Of a batch of transitions; actions as `TorchPolicy.action` gives them."""
+        """Loss of inferring the actions of a batch of transitions; actions are as `TorchPolicy.action` gives them."""
         # Whatever number format the encoder computes in.
         both = self.projection(torch.cat([features.flatten(1), next_features.flatten(1)]).float())
         inferred = self.head(torch.cat(both.chunk(2), dim=-1))

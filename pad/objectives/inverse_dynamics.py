@@ -24,7 +24,7 @@ class InverseDynamics(Objective):
         return inverse_dynamics_loss(self._inferred(views), views.action)
 
     def shuffled_loss(self, views: Views) -> Scalar:
-        """The same with the action of another transition in place of each: a control, in which no signal is left.
+        """Inverse-dynamics loss with the action of another transition in place of each: a control without a signal.
 
         Moves the weights about as far. With one transition alone it is the loss itself.
         """
@@ -38,9 +38,9 @@ class InverseDynamics(Objective):
         return self.infer(*self.branch(torch.cat([features, next_features])).chunk(2))
 
     def infer(self, branched: Vectors, next_branched: Vectors) -> Actions:
-        """The same from flat features of after the branch."""
+        """Inferred action, in [-1, 1], from the flat features that the branch gives of both observations."""
         return self.infer_projected(*self.projection(torch.cat([branched, next_branched])).chunk(2))
 
     def infer_projected(self, projected: Projected, next_projected: Projected) -> Actions:
-        """The same from features that are projected already."""
+        """Inferred action, in [-1, 1], from the projected features of both observations."""
         return torch.tanh(self.head(torch.cat([projected, next_projected], dim=-1)))

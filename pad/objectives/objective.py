@@ -13,4 +13,4 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, views: Views) -> Scalar:
-        """Of a batch of random views of some transitions."""
+        """Loss of a batch of random views of some transitions."""

@@ -12,7 +12,7 @@ from pad.windows import SharedEncoding, Windows
 
 
 class Networks(nn.Module):
-    """Of a policy: what objectives read, beside heads of their own."""
+    """The networks of a policy that objectives read, beside heads of their own."""
 
     encoder: Encoder
     control: nn.Sequential
@@ -83,16 +83,16 @@ class Views:
         return self.encode(self._shared.images)
 
     def channels(self) -> Vectors:
-        """Of each window the average of each channel of the shared features."""
+        """Average of each channel of the shared features over each window: (window, channels)."""
         maps = self._shared.cut(self._maps, stride_of(self.networks.encoder.convolutions))
         return self._drawn(maps.float().mean((2, 3)))
 
     def _drawn(self, computed: Tensor) -> Tensor:
-        """Of each window what was computed of each different one."""
+        """What was computed of the different windows, for each of all windows."""
         return computed if self._index is None else computed.index_select(0, self._index)
 
     def projected(self, branch: nn.Sequential, projection: Projection) -> Projected:
-        """Of each window the features, through convolutions of a head's own and their projection."""
+        """Features of each window after convolutions of a head's own and their projection."""
         *convolutions, flatten = branch
         linear, *normalize = projection
         with autocast(self.precision, self.device):
@@ -105,7 +105,7 @@ class Views:
         return self._drawn(projected)
 
     def latents(self) -> Projected:
-        """Of each window what the policy acts on."""
+        """Projected features that the policy acts on, of each window."""
         return self.projected(self.networks.control, self.networks.actor_projection)
 
     def pairs(self) -> tuple[Indices, Indices]:
