@@ -67,8 +67,8 @@ def format_gains(records: list[dict[str, Any]], name: str = "") -> str:
     counts = f"{tasks} {'task' if tasks == 1 else 'tasks'}, {len(records)} {'agent' if len(records) == 1 else 'agents'}"
     lines = [
         f"Means over {counts}{f' {name}' if name else ''}:", "",
-        "| shift | frozen | adapted | adapted − frozen, over episodes | over episodes and tasks | random perturbation − frozen "
-        "| agents that lose (own interval below 0) |",
+        "| shift | frozen | adapted | adapted − frozen, over episodes | over episodes and tasks "
+        "| random perturbation − frozen | agents that lose (own interval below 0) |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for shifts in rows:
