@@ -7,7 +7,7 @@ import torch
 from pad.expert import Expert, ExpertConfig
 from pad.replay_buffer import ReplayBuffer
 from pad.sac import SACConfig
-from pad.training.phases import StateLearner
+from pad.training.learners import StateLearner
 
 CONFIG = ExpertConfig(
     steps=200, random_steps=0, batch_size=8, hidden=8, final_learning_rate=1e-4, sac=SACConfig(learning_rate=1e-2)

@@ -26,7 +26,7 @@ from pad.expert import ExpertConfig
 from pad.sac import SACConfig
 from pad.tracking import Tracker, TrackingConfig
 from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
-from pad.training.phases import moved
+from pad.training.augmentation import moved
 from pad.training.recording import Pending, Recording
 from pad.training.stepping import make_stepper
 from pad.types import Batch
@@ -471,7 +471,7 @@ def test_a_clone_learns_from_as_many_middle_windows_as_its_settings_say(tmp_path
         shares.append(centered_share)
         return moved(batch, agent, kind, centered_share)
 
-    monkeypatch.setattr("pad.training.phases.moved", spy)
+    monkeypatch.setattr("pad.training.clone_phase.moved", spy)
     config = dataclasses.replace(CLONE_TINY, clone=dataclasses.replace(CLONE_TINY.clone, centered_share=0.6))
     _, clone = make_phases(make_agent(critic=False), make_gradient_env, config, 0, tmp_path)
     while not shares:

@@ -2,6 +2,7 @@
 
 from pad.training.config import TrainingConfig
 from pad.training.loop import Interrupted, Run, train
-from pad.training.phases import Phase, make_phases
+from pad.training.phase import Phase
+from pad.training.recipes import make_phases
 
 __all__ = ["Interrupted", "Phase", "Run", "TrainingConfig", "make_phases", "train"]

@@ -23,7 +23,7 @@ from pad.calibration import Calibration
 from pad.checkpoint import Checkpoint, find_checkpoint, load_train_state, save_checkpoint
 from pad.tracking import Tracker, progress_bar, say, summarize
 from pad.training.config import TrainingConfig
-from pad.training.phases import Phase
+from pad.training.phase import Phase
 from pad.types import Metrics
 
 Evaluate = Callable[[Callable[[np.ndarray], np.ndarray], int, Path | None], Metrics]
