@@ -27,6 +27,7 @@ from pad.sac import SACConfig
 from pad.tracking import Tracker, TrackingConfig
 from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
 from pad.training.augmentation import moved
+from pad.training.progress import Progress
 from pad.training.recording import Pending, Recording
 from pad.training.stepping import make_stepper
 from pad.types import Batch
@@ -224,6 +225,32 @@ def test_a_checkpoint_says_whether_its_run_is_finished(tmp_path):
     assert load_checkpoint(tmp_path).about["finished"] is False
     run_training(tmp_path, SAC_TINY, resume=True)
     assert load_checkpoint(tmp_path).about["finished"] is True
+
+
+def test_saving_the_last_whole_episode_leaves_an_agent_that_has_gone_on_as_it_is_even_on_a_full_disk(
+    tmp_path, monkeypatch
+):
+    agent = make_agent()
+    with Tracker(tmp_path, TrackingConfig(wandb="disabled"), "test", "test", {}) as tracker:
+        phases = make_phases(agent, make_gradient_env, SAC_TINY, 0, tmp_path)
+        progress = Progress(Run(tmp_path), Checkpoint(agent), phases, 0.0, tracker)
+        progress.note()
+        noted = {name: value.clone() for name, value in agent.state_dict().items()}
+        with torch.no_grad():
+            for parameter in agent.parameters():
+                parameter.add_(1.0)
+        gone_on = {name: value.clone() for name, value in agent.state_dict().items()}
+        progress.save()
+        assert all(value.equal(noted[name]) for name, value in weights(tmp_path).items())
+        assert all(value.equal(gone_on[name]) for name, value in agent.state_dict().items())
+
+        def full(*_args, **_settings):
+            raise OSError("no space left")
+
+        monkeypatch.setattr("pad.training.progress.save_checkpoint", full)
+        with pytest.raises(OSError, match="no space left"):
+            progress.save()
+        assert all(value.equal(gone_on[name]) for name, value in agent.state_dict().items())
 
 
 @pytest.mark.parametrize(
