@@ -19,7 +19,7 @@ from pad.losses import cloning_loss, inverse_dynamics_loss, regret_loss
 from pad.networks import Critic
 from pad.precision import Precision, autocast
 from pad.settings import check_fields
-from pad.strong import StrongAugmentation
+from pad.strong import AugmentationName
 from pad.types import Batch, Metrics
 
 
@@ -46,7 +46,7 @@ class CloneConfig:
     updates: int = 6_000
     """Gradient steps, spread evenly over the episodes."""
     batch_size: int = 64
-    augmentations: tuple[StrongAugmentation, ...] = ()
+    augmentations: tuple[AugmentationName, ...] = ()
     """Strong augmentations beside random crops (SECANT, Fan et al., 2021): the agent imitates what the expert does in
     the unchanged scene. Makes it lose less under shifts, and needs more updates."""
     augmented_share: float = 0.5

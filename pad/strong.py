@@ -1,10 +1,12 @@
-"""Other looks for images of the training environment, for an agent that is to be robust before it ever adapts.
+"""Strong augmentations: other appearances of the training environment, for an agent that is robust before it adapts.
 
-They stay uint8; every clip of a batch, a few successive frames, is treated independently and in itself alike.
+Images stay uint8. The frames of a clip, a few successive ones, share the parameters of their augmentation; every clip
+of a batch has parameters of its own.
 """
 
 import math
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Literal
 
 import torch
@@ -14,34 +16,60 @@ from torch import Tensor
 from pad.pictures import drift, drift_margin, random_films, random_pictures
 from pad.types import Images
 
-StrongAugmentation = Literal["random_convolution", "random_overlay", "color_jitter", "random_background"]
+AugmentationName = Literal["random_convolution", "random_overlay", "color_jitter", "random_background"]
 LAYERED = "random_background"
-"""Needs to know what each pixel shows, as one more channel of every frame: see `random_background`."""
+"""Needs to know what each pixel shows, a `Layer` as one more channel of every frame: see `_random_background`."""
 
 
-Look = Callable[[Tensor, slice], Tensor]
-"""What some clips look like, drawn once. Takes their frames, and the moments of its own films at which to show them."""
+class Layer(IntEnum):
+    """What a pixel shows, from front to back, as environments tell it."""
+
+    THING = 0
+    """The robot and other things."""
+    GROUND = 1
+    SKY = 2
+
+
+Augmentation = Callable[[Tensor, slice], Tensor]
+"""Some clips' augmentation with parameters drawn once: takes frames, uint8 (clips, time, channels, height, width), and
+which frames of its own films to show at them; returns uint8 (clips, time, colors, height, width)."""
 _ALL = slice(None)
 
 
-def random_convolution(frames: Tensor) -> Tensor:
-    """Each clip through a random 3x3 convolution over colours of its own (Lee et al., 2020), the same for its frames.
+def draw_augmentation(name: AugmentationName, first: Tensor, time: int, pictures: Tensor | None = None) -> Augmentation:
+    """An augmentation with random parameters of its own for each clip.
 
-    Colours, contrast and fine texture change, shapes stay. `frames`: uint8 (clips, time, colors, height, width).
+    Args:
+        first: frames that the clips begin with, uint8 (clips, time, channels, height, width), with layers as the last
+            channel for random_background; kept are their shape, mean brightness and, for films, some colours.
+        time: frames of the films that random_overlay and random_background show.
+        pictures: to show in place of generated ones, uint8 (picture, colors, height, width).
+
+    Raises:
+        ValueError: when color_jitter is given frames that have not three colours, or pictures have other colours than
+            the frames.
     """
-    return _convolution(frames)(frames, _ALL)
+    if name == "random_convolution":
+        return _random_convolution(first)
+    if name == "color_jitter":
+        return _color_jitter(first)
+    return (_random_overlay if name == "random_overlay" else _random_background)(first, time, pictures)
 
 
-def _convolution(first: Tensor) -> Look:
+def _random_convolution(first: Tensor) -> Augmentation:
+    """Each clip through a random 3x3 convolution over colours (Lee et al., 2020), the same for its frames.
+
+    Colours, contrast and fine texture change, shapes stay.
+    """
     clips, _, colors, _, _ = first.shape
     weight = torch.randn(clips * colors, colors, 3, 3).to(first.device)
 
-    def look(frames: Tensor, _moments: slice) -> Tensor:
+    def augment(frames: Tensor, _film_frames: slice) -> Tensor:
         time = frames.shape[1]
         images = F.pad(frames.flatten(0, 1).float() / 255 - 0.5, (1, 1, 1, 1), mode="replicate")
         return _to_bytes(_convolved(images.unflatten(0, (clips, time)), weight).sigmoid_())
 
-    return look
+    return augment
 
 
 def _convolved(clips: Tensor, weight: Tensor) -> Tensor:
@@ -54,16 +82,11 @@ def _convolved(clips: Tensor, weight: Tensor) -> Tensor:
     return mixed.unflatten(1, clips.shape[:1] + clips.shape[2:3]).transpose(0, 1)
 
 
-def color_jitter(frames: Tensor) -> Tensor:
-    """Each clip with brightness, contrast, saturation and hue of its own (Laskin et al., 2020), for all its frames.
+def _color_jitter(first: Tensor) -> Augmentation:
+    """Each clip with its own brightness, contrast, saturation and hue (Laskin et al., 2020), the same for its frames.
 
     Factors of 0.4 to 1.6; hue turns by any angle around the grey axis. Needs three colours.
-    `frames`: uint8 (clips, time, colors, height, width).
     """
-    return _jitter(frames)(frames, _ALL)
-
-
-def _jitter(first: Tensor) -> Look:
     clips, _, colors, _, _ = first.shape
     if colors != 3:
         raise ValueError(f"color_jitter needs three colours, got {colors}")
@@ -77,55 +100,37 @@ def _jitter(first: Tensor) -> Look:
     middle = (brightness * (first.float() / 255).mean((1, 2, 3, 4)).cpu()[:, None, None]).to(first.device)
     offset = ((1 - contrast.to(first.device)) * middle)[:, None, None]
 
-    def look(frames: Tensor, _moments: slice) -> Tensor:
+    def augment(frames: Tensor, _film_frames: slice) -> Tensor:
         return _to_bytes((torch.einsum("cij,ctjhw->ctihw", matrix, frames.float() / 255) + offset).clamp(0, 1))
 
-    return look
+    return augment
 
 
-def random_overlay(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
+def _random_overlay(first: Tensor, time: int, pictures: Tensor | None) -> Augmentation:
     """Each clip blended with a random picture of its own, which drifts (after Hansen and Wang, 2021).
 
     Without `pictures`, it is a sum of random colours on coarse and fine grids, some with soft and some with hard
-    edges; it covers 20 to 70 percent. `frames`: uint8 (clips, time, colors, height, width).
-
-    Args:
-        pictures: to draw from, uint8 (picture, colors, height, width).
+    edges; it covers 20 to 70 percent.
     """
-    return _overlay(frames, frames.shape[1], pictures)(frames, _ALL)
-
-
-def _overlay(first: Tensor, time: int, pictures: Tensor | None) -> Look:
     shown = _drifting(first, time, pictures).to(first.device)
     cover = torch.empty(len(first), 1, 1, 1, 1).uniform_(0.2, 0.7).to(first.device)
 
-    def look(frames: Tensor, moments: slice) -> Tensor:
-        return _to_bytes((1 - cover) * (frames.float() / 255) + cover * shown[:, moments])
+    def augment(frames: Tensor, film_frames: slice) -> Tensor:
+        return _to_bytes((1 - cover) * (frames.float() / 255) + cover * shown[:, film_frames])
 
-    return look
+    return augment
 
 
-def random_background(frames: Tensor, pictures: Tensor | None = None) -> Tensor:
+def _random_background(first: Tensor, time: int, pictures: Tensor | None) -> Augmentation:
     """Each clip with a random film of its own in place of its sky or of its sky and its ground.
 
     The chances of either are equal; so are those of what stays as it is or under a random convolution, and those of
     edges that stay or lose one pixel on one side, as before a green screen. What is sky only a simulator knows (domain
-    randomization, Tobin et al., 2017, after the picture was taken).
-
-    Args:
-        frames: uint8 (clips, time, colors + 1, height, width); the last channel tells what each pixel shows: 0 the
-            robot and other things, 1 the ground, 2 the sky.
-        pictures: to show instead of films, drifting: uint8 (picture, colors, height, width).
-
-    Returns:
-        uint8 (clips, time, colors, height, width).
+    randomization, Tobin et al., 2017, after the picture was taken): the last channel of the frames is a `Layer`.
+    Pictures, where they are given, drift in place of films.
     """
-    return _background(frames, frames.shape[1], pictures)(frames, _ALL)
-
-
-def _background(first: Tensor, time: int, pictures: Tensor | None) -> Look:
     recolored = torch.rand(len(first)) < 0.5
-    recoloring = _convolution(first[recolored, :, :-1]) if recolored.any() else None
+    recoloring = _random_convolution(first[recolored, :, :-1]) if recolored.any() else None
 
     def front(frames: Tensor) -> Tensor:
         shown = frames[:, :, :-1].clone()
@@ -140,15 +145,15 @@ def _background(first: Tensor, time: int, pictures: Tensor | None) -> Look:
     else:
         film = _drifting(first[:, :, :-1], time, pictures)
     film = _to_bytes(film).to(first.device)
-    nearest = torch.randint(1, 3, (len(first), 1, 1, 1, 1)).to(first.device)
+    nearest = torch.randint(Layer.GROUND, Layer.SKY + 1, (len(first), 1, 1, 1, 1)).to(first.device)
     sides = torch.randint(8, (len(first),))
 
-    def look(frames: Tensor, moments: slice) -> Tensor:
+    def augment(frames: Tensor, film_frames: slice) -> Tensor:
         shown = front(frames)
         # Bytes wrap around, so this is exact, in a tenth of the time of choosing.
-        return shown + _eaten(frames[:, :, -1:] >= nearest, sides) * (film[:, moments] - shown)
+        return shown + _eaten(frames[:, :, -1:] >= nearest, sides) * (film[:, film_frames] - shown)
 
-    return look
+    return augment
 
 
 def _eaten(hidden: Tensor, sides: Tensor) -> Tensor:
@@ -163,14 +168,14 @@ def _eaten(hidden: Tensor, sides: Tensor) -> Tensor:
 def _palette(front: Tensor, layers: Tensor, colors: int = 64) -> Tensor:
     """Colours of things in the first frame of each clip, from 0 to 1: (clips, colors, channels)."""
     front, layers = front[:, 0].cpu(), layers[:, 0].cpu()  # what is drawn is the same on every device
-    pixels, things = front.flatten(2).transpose(1, 2), layers.flatten(1) == 0
+    pixels, things = front.flatten(2).transpose(1, 2), layers.flatten(1) == Layer.THING
     # Where nothing is to be seen any pixel will do.
     drawn = torch.multinomial(things.float() + 1e-6, colors, replacement=True)
     return pixels.gather(1, drawn[..., None].expand(-1, -1, pixels.shape[2])).float() / 255
 
 
 def _drifting(first: Tensor, time: int, pictures: Tensor | None) -> Tensor:
-    """A moving picture for each clip, from 0 to 1, of the clips' shape (clips, time, colors, height, width)."""
+    """A moving picture for each clip, from 0 to 1: (clips, time, colors, height, width), but for time of `first`."""
     clips, _, colors, height, width = first.shape
     margin = drift_margin(time)
     if pictures is not None and pictures.shape[1] != colors:
@@ -187,22 +192,8 @@ def _to_bytes(values: Tensor) -> Tensor:
     return (values * 255).round_().to(torch.uint8)
 
 
-def draw_look(name: StrongAugmentation, first: Tensor, time: int, pictures: Tensor | None = None) -> Look:
-    """A strong augmentation of clips that begin like these, with films so many moments long where it shows any.
-
-    Args:
-        first: as the augmentation takes them; nothing of them is kept but their shape and, for films, some colours.
-        pictures: to show in place of generated ones.
-    """
-    if name == "random_convolution":
-        return _convolution(first)
-    if name == "color_jitter":
-        return _jitter(first)
-    return (_overlay if name == "random_overlay" else _background)(first, time, pictures)
-
-
-class StrongAugmentations:
-    """Some of them, each for an equal part of a batch.
+class StrongAugmenter:
+    """Augments a batch, an equal part of it in each of some ways.
 
     Args:
         frame_channels: colours of a frame. With `random_background` frames have one channel more, their layers.
@@ -211,7 +202,7 @@ class StrongAugmentations:
     """
 
     def __init__(
-        self, names: tuple[StrongAugmentation, ...], frame_channels: int, pictures: Tensor | None = None
+        self, names: tuple[AugmentationName, ...], frame_channels: int, pictures: Tensor | None = None
     ) -> None:
         self.names, self.pictures, self._colors = names, pictures, frame_channels
         self._channels = frame_channels + (LAYERED in names)
@@ -220,24 +211,28 @@ class StrongAugmentations:
         """Clips, each under one of the augmentations: uint8 (clips, time, colors, height, width).
 
         Args:
-            frames: the same, or with layers for one channel more.
+            frames: uint8 (clips, time, colors, height, width), with one channel more for layers where
+                random_background is among the names.
         """
         parts = frames.chunk(len(self.names)) if len(frames) else ()
         # As many parts as kinds, or fewer where there are few clips.
-        changed = []
+        augmented = []
         for name, part in zip(self.names, parts, strict=False):
             clips = part if name == LAYERED else part[:, :, : self._colors]
-            changed.append(draw_look(name, clips, clips.shape[1], self.pictures)(clips, _ALL))
-        return torch.cat(changed) if changed else frames[:, :, : self._colors]
+            augmented.append(draw_augmentation(name, clips, clips.shape[1], self.pictures)(clips, _ALL))
+        return torch.cat(augmented) if augmented else frames[:, :, : self._colors]
 
     def observations(self, obs: Images) -> Tensor:
-        """All of a batch; the stacked frames of each are one clip."""
+        """All observations of a batch, each a clip of its stacked frames: uint8 (batch, channels, height, width)."""
         return self.clips(self._frames(obs)).flatten(1, 2)
 
     def transitions(self, obs: Images, next_obs: Images, share: float) -> tuple[Tensor, Tensor]:
-        """The first `share` of the transitions; the others as they are. Images in colours alone, whatever came in.
+        """Observations and next observations with the first `share` of the transitions augmented, the rest unchanged.
 
-        Both observations of a transition look alike: they show one place. Their stacked frames are one clip.
+        Both observations of a transition are one clip, since they show one place.
+
+        Returns:
+            Each uint8 (batch, channels, height, width), without layers.
         """
         count = round(share * len(obs)) if self.names else 0
         before, after = self._frames(obs), self._frames(next_obs)

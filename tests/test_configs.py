@@ -8,7 +8,7 @@ from conftest import SMALL  # noqa: F401  # puts the scripts' settings under the
 import envs
 from pad import settings
 from pad.deployment import AdaptationConfig
-from pad.strong import StrongAugmentation
+from pad.strong import AugmentationName
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,5 +96,5 @@ def test_each_recipe_is_another_one():
     assert len({str((config.env, config.training)) for config in recipes}) == len(recipes)
     of_clones = {"random_background"}  # which soft actor-critic from pixels refuses
     used = {name for config in recipes for name in config.training.augmentations}
-    assert used == set(get_args(StrongAugmentation)) - of_clones
+    assert used == set(get_args(AugmentationName)) - of_clones
     assert {config.training.critic for config in recipes} == {"pixels", "state"}

@@ -1,9 +1,24 @@
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from envs import renderer
 from pad.pictures import random_films
-from pad.strong import StrongAugmentations, color_jitter, random_background, random_convolution, random_overlay
+from pad.strong import Layer, StrongAugmenter
+
+
+def augmented(name: str, frames: torch.Tensor, pictures: torch.Tensor | None = None) -> torch.Tensor:
+    """Clips under one augmentation: uint8 (clips, time, colors, height, width)."""
+    colors = frames.shape[2] - (name == "random_background")
+    return StrongAugmenter((name,), colors, pictures).clips(frames)
+
+
+random_convolution = partial(augmented, "random_convolution")
+random_overlay = partial(augmented, "random_overlay")
+color_jitter = partial(augmented, "color_jitter")
+random_background = partial(augmented, "random_background")
 
 
 @pytest.fixture
@@ -65,7 +80,7 @@ def test_a_random_overlay_drifts_like_one_picture():
 def test_a_share_of_the_transitions_is_augmented_and_both_observations_alike():
     torch.manual_seed(0)
     obs = torch.randint(256, (8, 1, 3, 16, 16), dtype=torch.uint8).expand(8, 3, 3, 16, 16).flatten(1, 2)
-    before, after = StrongAugmentations(("random_convolution", "random_overlay"), 3).transitions(obs, obs, 0.5)
+    before, after = StrongAugmenter(("random_convolution", "random_overlay"), 3).transitions(obs, obs, 0.5)
     assert before[4:].equal(obs[4:])
     assert after[4:].equal(obs[4:])
     assert all(not before[index].equal(obs[index]) for index in range(4))
@@ -76,7 +91,7 @@ def test_a_share_of_the_transitions_is_augmented_and_both_observations_alike():
 def test_without_names_or_share_nothing_is_augmented():
     obs = torch.randint(256, (4, 9, 16, 16), dtype=torch.uint8)
     for names, share in (((), 0.5), (("random_convolution",), 0.0)):
-        before, after = StrongAugmentations(names, 3).transitions(obs, obs, share)
+        before, after = StrongAugmenter(names, 3).transitions(obs, obs, share)
         assert before.equal(obs)
         assert after.equal(obs)
 
@@ -102,14 +117,14 @@ def test_an_overlay_shows_the_pictures_it_is_given():
 def test_each_kind_augments_an_equal_part_of_a_batch():
     torch.manual_seed(0)
     obs = torch.randint(256, (6, 9, 16, 16), dtype=torch.uint8)
-    changed = StrongAugmentations(("random_convolution", "random_overlay", "color_jitter"), 3).observations(obs)
+    changed = StrongAugmenter(("random_convolution", "random_overlay", "color_jitter"), 3).observations(obs)
     assert changed.shape == obs.shape
     assert all(not view.equal(image) for view, image in zip(changed, obs, strict=True))
     torch.manual_seed(5)
     expected = random_convolution(obs[:2].unflatten(1, (3, 3))).flatten(1, 2)
     torch.manual_seed(5)
     assert (
-        StrongAugmentations(("random_convolution", "color_jitter", "random_overlay"), 3)
+        StrongAugmenter(("random_convolution", "color_jitter", "random_overlay"), 3)
         .observations(obs)[:2]
         .equal(expected)
     )
@@ -117,9 +132,9 @@ def test_each_kind_augments_an_equal_part_of_a_batch():
 
 def layered(clips: torch.Tensor) -> torch.Tensor:
     """The upper half of each frame is sky, the lower one ground, with a thing in the middle of both."""
-    layers = torch.full((*clips.shape[:2], 1, *clips.shape[3:]), 1, dtype=torch.uint8)
-    layers[..., :10, :] = 2
-    layers[..., 5:15, 5:15] = 0
+    layers = torch.full((*clips.shape[:2], 1, *clips.shape[3:]), Layer.GROUND, dtype=torch.uint8)
+    layers[..., :10, :] = Layer.SKY
+    layers[..., 5:15, 5:15] = Layer.THING
     return torch.cat([clips, layers], dim=2)
 
 
@@ -182,12 +197,12 @@ def test_layers_are_seen_by_no_one_but_the_augmentation_that_needs_them():
     frames = layered(torch.randint(256, (8, 4, 3, 20, 20), dtype=torch.uint8))
     obs, next_obs = frames[:, :3].flatten(1, 2), frames[:, 1:].flatten(1, 2)
     names = ("random_convolution", "random_background")
-    before, after = StrongAugmentations(names, 3).transitions(obs, next_obs, 0.5)
+    before, after = StrongAugmenter(names, 3).transitions(obs, next_obs, 0.5)
     assert before.shape == after.shape == (8, 9, 20, 20)
     assert before[4:].equal(frames[4:, :3, :3].flatten(1, 2))
     assert after[4:].equal(frames[4:, 1:, :3].flatten(1, 2))
     assert before[:4, 3:].equal(after[:4, :-3])  # both observations show one place
-    torch.manual_seed(1)
-    expected = random_background(frames[2:4])
-    torch.manual_seed(1)
-    assert StrongAugmentations(("random_background",), 3).clips(frames[2:4]).equal(expected)
+
+
+def test_layers_are_the_numbers_that_the_renderer_tells():
+    assert {layer.name: layer.value for layer in Layer} == {layer.name: layer.value for layer in renderer.Layer}

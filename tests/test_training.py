@@ -26,7 +26,7 @@ from pad.expert import ExpertConfig
 from pad.sac import SACConfig
 from pad.tracking import Tracker, TrackingConfig
 from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
-from pad.training.augmentation import moved
+from pad.training.augmentation import weakly_augmented_batch
 from pad.training.progress import Progress
 from pad.training.recording import Pending, Recording
 from pad.training.stepping import make_stepper
@@ -474,7 +474,7 @@ def wide_pictures(agent, count: int) -> Batch:
 def test_the_centered_share_of_a_batch_is_seen_through_the_middle_window_and_the_others_through_random_ones():
     agent = make_agent(critic=False)
     batch = wide_pictures(agent, 400)
-    seen = moved(batch, agent, "random_crop", centered_share=0.75)
+    seen = weakly_augmented_batch(batch, agent, "random_crop", centered_share=0.75)
     middle = center_crop(batch.obs, agent.config.encoder.crop_size)
     before, after = ((view == middle).flatten(1).all(1) for view in (seen.obs, seen.next_obs))
     assert (before & after).sum() == pytest.approx(300, abs=40)
@@ -485,7 +485,7 @@ def test_without_a_centered_share_the_same_windows_are_drawn_as_ever():
     agent = make_agent(critic=False)
     size, batch = agent.config.encoder.crop_size, wide_pictures(agent, 4)
     torch.manual_seed(0)
-    seen = moved(batch, agent, "random_crop")
+    seen = weakly_augmented_batch(batch, agent, "random_crop")
     torch.manual_seed(0)
     assert seen.obs.equal(random_crop(batch.obs, size))
     assert seen.next_obs.equal(random_crop(batch.next_obs, size))
@@ -496,9 +496,9 @@ def test_a_clone_learns_from_as_many_middle_windows_as_its_settings_say(tmp_path
 
     def spy(batch, agent, kind, centered_share=0.0):
         shares.append(centered_share)
-        return moved(batch, agent, kind, centered_share)
+        return weakly_augmented_batch(batch, agent, kind, centered_share)
 
-    monkeypatch.setattr("pad.training.clone_phase.moved", spy)
+    monkeypatch.setattr("pad.training.clone_phase.weakly_augmented_batch", spy)
     config = dataclasses.replace(CLONE_TINY, clone=dataclasses.replace(CLONE_TINY.clone, centered_share=0.6))
     _, clone = make_phases(make_agent(critic=False), make_gradient_env, config, 0, tmp_path)
     while not shares:

@@ -7,15 +7,16 @@ import torch
 from pad.agent import Agent
 from pad.augmentations import WeakAugmentation, center_crop, weakly_augmented
 from pad.pictures import load_pictures
-from pad.strong import StrongAugmentation, StrongAugmentations
+from pad.strong import AugmentationName, StrongAugmenter
 from pad.training.config import TrainingConfig
 from pad.types import Batch
 
 
-def moved(batch: Batch, agent: Agent, kind: WeakAugmentation, centered_share: float = 0.0) -> Batch:
+def weakly_augmented_batch(batch: Batch, agent: Agent, kind: WeakAugmentation, centered_share: float = 0.0) -> Batch:
     """The batch with each observation, and each next one, under a weak augmentation of its own.
 
     Args:
+        batch: observations are uint8 (batch, channels, height, width); returned are those of the crop's size.
         centered_share: chance of a transition to be seen through the middle window instead.
     """
     size = agent.config.encoder.crop_size
@@ -26,18 +27,16 @@ def moved(batch: Batch, agent: Agent, kind: WeakAugmentation, centered_share: fl
     return replace(batch, obs=obs, next_obs=next_obs)
 
 
-def strong_augmentations(
-    agent: Agent, config: TrainingConfig, names: tuple[StrongAugmentation, ...]
-) -> StrongAugmentations:
-    """Those of a recipe, with the pictures that they need.
+def make_augmenter(agent: Agent, config: TrainingConfig, names: tuple[AugmentationName, ...]) -> StrongAugmenter:
+    """The strong augmentations of a recipe, with the pictures that they show.
 
     Raises:
         FileNotFoundError: when there are no pictures in their folder.
-        ValueError: when frames do not have the colours that one needs.
+        ValueError: when frames do not have the three colours that color_jitter needs.
     """
     if "color_jitter" in names and agent.frame_channels != 3:
         raise ValueError(f"color_jitter needs three colours, the frames of this agent have {agent.frame_channels}")
     pictures = None
     if config.overlay_pictures is not None:  # goes with augmentations that show it
         pictures = load_pictures(config.overlay_pictures, *agent.obs_shape[1:])
-    return StrongAugmentations(names, agent.frame_channels, pictures)
+    return StrongAugmenter(names, agent.frame_channels, pictures)

@@ -13,7 +13,7 @@ from pad.expert import Expert
 from pad.replay_buffer import ReplayBuffer
 from pad.seeding import training_seed
 from pad.strong import LAYERED
-from pad.training.augmentation import moved, strong_augmentations
+from pad.training.augmentation import make_augmenter, weakly_augmented_batch
 from pad.training.config import TrainingConfig
 from pad.training.phase import Advance
 from pad.training.recording import MakeEnv, Pending, Plan, Recorder
@@ -42,7 +42,7 @@ class ClonePhase:
         self.total, self.done = config.updates, 0
         self._agent, self._expert, self._config, self._seed = agent, expert, config, seed
         self._weak = training.weak_augmentation
-        self._strong = strong_augmentations(agent, training, config.augmentations)
+        self._strong = make_augmenter(agent, training, config.augmentations)
         self._recorder = Recorder(make_env, training.recording == "process", LAYERED in config.augmentations)
         self._cloning = Cloning(agent, state_size, config, training.precision, expert.critic)
         self._replay = replay
@@ -65,7 +65,7 @@ class ClonePhase:
         metrics = {"student_return" if recording.by_student else "expert_return": recording.episode_return}
         while self.done < self._updates_due(self._episode):
             batch = self._replay.sample(self._config.batch_size, self._agent.device)
-            seen = moved(self._augmented(batch), self._agent, self._weak, self._config.centered_share)
+            seen = weakly_augmented_batch(self._augmented(batch), self._agent, self._weak, self._config.centered_share)
             metrics |= self._cloning.update(seen)
             self.done += 1
             advance(1)

@@ -11,7 +11,7 @@ from pad.expert import ExpertConfig
 from pad.precision import Precision
 from pad.sac import SACConfig
 from pad.settings import check_choices, check_finite
-from pad.strong import LAYERED, StrongAugmentation
+from pad.strong import LAYERED, AugmentationName
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TrainingConfig:
     longer exactly the unbroken one."""
     weak_augmentation: WeakAugmentation = "random_crop"
     """How each observation moves before anything learns from it."""
-    augmentations: tuple[StrongAugmentation, ...] = ()
+    augmentations: tuple[AugmentationName, ...] = ()
     """Strong augmentations (recipe sac): Q learns from clean and augmented observations alike, towards the value of the
     clean ones (SVEA, Hansen et al., 2021). With critic state it is the actor that sees both."""
     overlay_pictures: Path | None = None

@@ -9,7 +9,7 @@ from pad.decay import cosine_decay, linear_decay
 from pad.expert import Expert, ExpertConfig
 from pad.replay_buffer import ReplayBuffer
 from pad.sac import SAC
-from pad.training.augmentation import moved, strong_augmentations
+from pad.training.augmentation import make_augmenter, weakly_augmented_batch
 from pad.training.config import TrainingConfig
 from pad.training.goals import GoalRedrawing
 from pad.types import Metrics
@@ -65,11 +65,11 @@ class PixelLearner:
             self._sac = SAC(agent, agent.action_size, config.sac, config.precision)
         else:
             self._sac = AsymmetricSAC(agent, state_size, config.sac, config.precision)
-        self._weak, self._strong = config.weak_augmentation, strong_augmentations(agent, config, config.augmentations)
+        self._weak, self._strong = config.weak_augmentation, make_augmenter(agent, config, config.augmentations)
 
     def update(self, replay: ReplayBuffer) -> Metrics:
         whole, agent, weak = replay.sample(self._config.batch_size, self._agent.device), self._agent, self._weak
-        batch = moved(whole, agent, weak)
+        batch = weakly_augmented_batch(whole, agent, weak)
         augmented = None
         if self._strong.names:
             augmented = weakly_augmented(self._strong.observations(whole.obs), agent.config.encoder.crop_size, weak)

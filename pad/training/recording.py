@@ -65,7 +65,7 @@ class Layered(Protocol):
     """An environment that tells what each pixel of the newest observation shows."""
 
     def layers(self) -> np.ndarray:
-        """uint8 (height, width): 0 the robot and other things, 1 the ground, 2 the sky."""
+        """A number of `pad.strong.Layer` for each pixel: uint8 (height, width)."""
 
 
 def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan, layered: bool = False) -> Recording:
