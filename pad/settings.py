@@ -145,9 +145,6 @@ def _allowed(hint: Any) -> str:
     return _WORDS.get(hint) or f"{article} {hint.__name__}" + ("(...)" if dataclasses.is_dataclass(hint) else "")
 
 
-# The names under which `pad.sac` and `pad.training.config` still call it.
-check_choices = check_finite = check_fields
-
 _UNIONS = typing.Union, types.UnionType
 _NUMBERS: dict[Any, Any] = {int: numbers.Integral, float: numbers.Real}
 """NumPy's numbers are among these."""

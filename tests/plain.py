@@ -67,8 +67,8 @@ class PlainLearner:
     """Soft actor-critic and inverse dynamics on one agent, at the state of a learner that has not yet begun."""
 
     def __init__(self, agent: Agent, sac: SAC) -> None:
-        self.networks, self.target = PlainNetworks(agent), PlainNetworks(sac.target)
-        self.config, self.log_alpha = sac.config, sac.log_alpha.detach().clone().requires_grad_(True)
+        self.networks, self.target = PlainNetworks(agent), PlainNetworks(sac.target_networks)
+        self.config, self.log_alpha = sac.config, sac.temperature.log_alpha.detach().clone().requires_grad_(True)
         agent = self.networks.agent
         parts: list[nn.Module] = [agent.encoder, agent.control, agent.critic, agent.inverse_dynamics]
         trained = [p for part in parts for p in part.parameters() if p.requires_grad]

@@ -64,7 +64,7 @@ def test_the_entropy_that_the_temperature_holds_falls_in_a_straight_line(replay)
     learner, met = learner_of(config), []
     for _ in range(CONFIG.steps):
         learner.update(replay)
-        met.append(learner._sac._target_entropy)
+        met.append(learner._sac.temperature.target_entropy)
     assert met[0] == -1.0 * 2
     assert met[100] == pytest.approx(-2.0 * 2)
     assert met[-1] == pytest.approx(-3.0 * 2, abs=0.1)
@@ -76,7 +76,7 @@ def test_what_falls_may_begin_to_later(replay):
     learner, met = learner_of(dataclasses.replace(CONFIG, final_target_entropy=-3.0, decay_start=0.6)), []
     for _ in range(CONFIG.steps):
         learner.update(replay)
-        met.append((rates(learner)[0], learner._sac._target_entropy / 2))
+        met.append((rates(learner)[0], learner._sac.temperature.target_entropy / 2))
     assert met[119] == (1e-2, -1.0)
     assert met[160] == (pytest.approx((1e-2 + 1e-4) / 2), pytest.approx(-2.0))
     assert met[-1][0] < 2e-4
@@ -113,4 +113,4 @@ def test_what_falls_ends_with_the_steps_though_the_first_were_random(replay):
     for _ in range(CONFIG.steps - random):
         learner.update(replay)
     assert rates(learner)[0] < 5e-4
-    assert learner._sac._target_entropy == pytest.approx(-3.0 * 2, abs=0.5)
+    assert learner._sac.temperature.target_entropy == pytest.approx(-3.0 * 2, abs=0.5)

@@ -133,7 +133,7 @@ def test_a_learner_is_freed_at_once_and_can_be_pickled(agent, batch):
     sac = SAC(agent, 2, SACConfig())
     sac.update(batch, True)
     assert pickle.loads(pickle.dumps(sac)).update(batch, True).keys() == sac.update(batch, True).keys()
-    left = weakref.ref(sac.target)
+    left = weakref.ref(sac.target_networks)
     gc.disable()
     try:
         del sac

@@ -31,7 +31,7 @@ def test_an_update_equals_the_equations_written_out_with_every_loss_encoding_for
     agent = make_agent(config=dataclasses.replace(SMALL, encoder=encoder))
     sac = SAC(agent, 2, SACConfig(initial_temperature=0.3, discount=0.9))
     with torch.no_grad():
-        for parameter in sac.target.parameters():
+        for parameter in sac.target_networks.parameters():
             parameter.add_(0.01)  # a target that differs from the networks
     plain = PlainLearner(agent, sac)
     for learn in (
@@ -85,21 +85,21 @@ def test_inverse_dynamics_is_trained_beside_the_critic_when_asked(agent, batch):
 def test_actor_and_targets_move_every_second_update(agent, batch):
     sac = SAC(agent, 2, SACConfig(actor_every=2))
     assert "actor_loss" in sac.update(batch)
-    target = snapshot(sac.target)
+    target = snapshot(sac.target_networks)
     assert "actor_loss" not in sac.update(batch)
-    assert not moved(sac.target, target)
+    assert not moved(sac.target_networks, target)
     sac.update(batch)
-    assert moved(sac.target, target)
+    assert moved(sac.target_networks, target)
 
 
 def test_encoder_and_critic_targets_follow_at_their_own_pace(agent):
     sac = SAC(agent, 2, SACConfig(critic_tau=0.01, encoder_tau=0.05))
-    before = snapshot(sac.target)
+    before = snapshot(sac.target_networks)
     with torch.no_grad():
         for parameter in agent.parameters():
             parameter.add_(1.0)
     sac._update_target()
-    change = {name: (value - before[name]).mean().item() for name, value in sac.target.state_dict().items()}
+    change = {name: (value - before[name]).mean().item() for name, value in sac.target_networks.state_dict().items()}
     assert change["encoder.convolutions.0.weight"] == pytest.approx(0.05, rel=1e-3)
     assert change["critic.projection.0.weight"] == pytest.approx(0.05, rel=1e-3)
     assert change["critic.q1.0.weight"] == pytest.approx(0.01, rel=1e-3)
@@ -110,7 +110,7 @@ def test_q_learns_from_augmented_observations_towards_the_value_of_clean_ones(ba
     augmented = 255 - batch.obs
     sac, other = (SAC(each, 2, SACConfig()) for each in (agent, twin))
     torch.manual_seed(5)
-    target = sac.critic_target(batch, agent.features(batch.next_obs))
+    target = sac.td_target(batch, agent.features(batch.next_obs))
     features = agent.features(torch.cat([batch.obs, augmented]))
     q1, q2 = agent.critic(features, batch.action.repeat(2, 1))
     halves = [sum(((q[part] - target) ** 2).mean() for q in (q1, q2)) for part in (slice(0, 8), slice(8, 16))]

@@ -12,9 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = {
     "pad": ["types", "files", "settings", "seeding", "memory", "processes", "precision", "optimization", "recorded",
-            "colors", "calibration", "gate", "losses", "windows", "augmentations", "pictures", "strong", "disguise",
-            "encoder", "networks", "objectives", "replay_buffer", "agent", "sac", "asymmetric", "decay", "cloning",
-            "expert", "checkpoint", "tracking", "old_gym", "statistics", "evaluation", "deployment", "video",
+            "colors", "calibration", "gate", "losses", "temperature", "windows", "augmentations", "pictures", "strong",
+            "disguise", "encoder", "networks", "objectives", "replay_buffer", "agent", "sac", "asymmetric", "decay",
+            "cloning", "expert", "checkpoint", "tracking", "old_gym", "statistics", "evaluation", "deployment", "video",
             "training"],
     "envs": ["gradient", "opengl", "tasks", "goals", "appearance", "dynamics", "graphics", "view", "renderer", "scene",
              "shifts", "sensors", "dm_control_env"],

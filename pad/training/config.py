@@ -10,7 +10,7 @@ from pad.cloning import CloneConfig
 from pad.expert import ExpertConfig
 from pad.precision import Precision
 from pad.sac import SACConfig
-from pad.settings import check_choices, check_finite
+from pad.settings import check_fields
 from pad.strong import LAYERED, AugmentationName
 
 
@@ -58,8 +58,7 @@ class TrainingConfig:
     """Least time between two checkpoints."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_finite(self)
+        check_fields(self)
         if self.save_seconds < 0:
             raise ValueError(f"save_seconds must be at least 0, got {self.save_seconds}")
         for name in ("steps", "batch_size", "self_supervise_every", "evaluations", "evaluation_episodes"):
