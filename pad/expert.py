@@ -26,8 +26,8 @@ class ExpertConfig:
     """Decisions after which an episode of its training is cut short, so that it meets more beginnings; what comes later
     is worth as much. Default: whole episodes."""
     redrawn_goals: float = 0.0
-    """Share of each batch that is learned from under a goal drawn anew, from 0 to 1 (Andrychowicz et al., 2017), where
-    the environment says how in its attribute `goals`: finger_turn_easy and finger_turn_hard."""
+    """Share of each batch that is relabelled with a goal drawn anew, from 0 to 1 (after Andrychowicz et al., 2017),
+    where the environment says how in its attribute `goals`: finger_turn_easy and finger_turn_hard."""
     final_learning_rate: float | None = None
     """Adam step size of actor and critic at the end of a cosine decay. Default: `sac.learning_rate` throughout."""
     final_target_entropy: float | None = None

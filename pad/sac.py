@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from pad import losses
 from pad.agent import Agent
+from pad.cuda_graph import CapturedFunction
 from pad.networks import Actor, Critic
 from pad.optimization import adam, load_optimizers, states_of, step
 from pad.precision import Precision, autocast
-from pad.recorded import Recorded
 from pad.settings import check_fields
 from pad.temperature import Temperature
 from pad.types import Batch, Metrics, Scalars, Vectors
@@ -109,7 +109,7 @@ class SAC:
             config.target_entropy * action_size,
             self._device,
         )
-        self._recorded: dict[tuple[bool, bool], Recorded[dict[str, Tensor]]] = {}
+        self._captured: dict[tuple[bool, bool], CapturedFunction[dict[str, Tensor]]] = {}
         head = networks.inverse_dynamics if isinstance(networks, Agent) else None
         supervised = [] if head is None else head.parameters()
         critic = [*self._encoder.parameters(), *self._critic.parameters(), *supervised]
@@ -125,24 +125,24 @@ class SAC:
         return self._updates
 
     def set_learning_rate(self, rate: float) -> None:
-        """Adam step size of actor, critic and self-supervision from now on. On CUDA updates are recorded anew."""
+        """Adam step size of actor, critic and self-supervision from now on. On CUDA updates are captured anew."""
         groups = [group for name in ("critic", "actor") for group in self.optimizers[name].param_groups]
         if any(group["lr"] != rate for group in groups):
             for group in groups:
                 group["lr"] = rate
-            self._recorded.clear()
+            self._captured.clear()
 
     def set_target_entropy(self, entropy: float) -> None:
-        """Nats for each dimension of the action, from now on. On CUDA updates are recorded anew."""
+        """Nats for each dimension of the action, from now on. On CUDA updates are captured anew."""
         if self.temperature.target_entropy != entropy * self._action_size:
             self.temperature.target_entropy = entropy * self._action_size
-            self._recorded.clear()
+            self._captured.clear()
 
     def update(self, batch: Batch, self_supervise: bool = False, augmented: Tensor | None = None) -> Metrics:
         """One step of the critic and, every `actor_every` calls, of actor, temperature and targets.
 
         Each observation is encoded once for all losses, and once more by the target's encoder. On CUDA the update is
-        recorded and replayed.
+        captured as a CUDA graph and replayed.
 
         Args:
             batch: observations are images of the crop's size, or states.
@@ -151,11 +151,11 @@ class SAC:
                 the value of the clean ones, and the actor from the clean ones alone (SVEA, Hansen et al., 2021).
         """
         kind = self_supervise, self._updates % self.config.actor_every == 0
-        if kind not in self._recorded:
-            self._recorded[kind] = Recorded(self._device)
+        if kind not in self._captured:
+            self._captured[kind] = CapturedFunction(self._device)
         inputs = batch.obs, batch.action, batch.reward, batch.terminated, batch.next_obs
         strong = () if augmented is None else (augmented,)
-        measured = self._recorded[kind](partial(self._update, *kind), (*inputs, *strong))
+        measured = self._captured[kind](partial(self._update, *kind), (*inputs, *strong))
         self._updates += 1
         return dict(zip(measured, torch.stack(list(measured.values())).tolist(), strict=True))
 
@@ -269,7 +269,7 @@ class SAC:
         self.temperature.load(state["log_alpha"])
         self._updates = state["updates"]
         load_optimizers(self.optimizers, state["optimizers"])
-        self._recorded.clear()  # the optimizers' state is elsewhere now
+        self._captured.clear()  # the optimizers' state is elsewhere now
 
 
 def _critic_of(networks: ActorCritic) -> Critic:
@@ -310,5 +310,5 @@ def frozen(critic: Critic) -> Iterator[Critic]:
     critic.requires_grad_(False)
     try:
         yield critic
-    finally:  # a recording may fail inside, and the update is then made without one
+    finally:  # a capture may fail inside, and the update is then made without one
         critic.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""What differs on a GPU: recorded steps, streams, where state lies."""
+"""What differs on a GPU: captured steps, streams, where state lies."""
 
 import dataclasses
 import warnings
@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import make_agent
 
-from pad import recorded
+from pad import cuda_graph
 from pad.deployment import ADAPTATIONS, NO_GUARDS, AdaptationConfig, AdaptivePolicy, FrozenPolicy
 from pad.sac import SAC, SACConfig
 from pad.strong import StrongAugmenter
@@ -33,7 +33,7 @@ def _exact_convolutions():
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # a step that cannot be recorded warns
+        warnings.simplefilter("error", UserWarning)  # a step that cannot be captured warns
         yield
     torch.backends.cudnn.allow_tf32 = before
 
@@ -61,21 +61,21 @@ def assert_same_weights(one, other):
 
 
 @pytest.mark.parametrize("config", SETTINGS.values(), ids=SETTINGS)
-def test_recorded_steps_move_what_steps_on_a_cpu_move(config):
+def test_captured_steps_move_what_steps_on_a_cpu_move(config):
     here, there = AdaptivePolicy(make_agent(), config), AdaptivePolicy(make_agent().cuda(), config)
     losses = learn(here, stream(12)), learn(there, stream(12))
     np.testing.assert_allclose(*losses, rtol=1e-3)
     assert_same_weights(here, there)
-    assert there._learner._step.is_recorded == (config.optimizer == "adam")
+    assert there._learner._step.is_captured == (config.optimizer == "adam")
 
 
-def test_a_new_episode_repeats_the_first_with_the_same_recording():
+def test_a_new_episode_repeats_the_first_with_the_same_capture():
     policy = AdaptivePolicy(make_agent().cuda(), SETTINGS["paper"])
     first = learn(policy, stream(8))
-    recording = policy._learner._step._step_on._recording
+    capture = policy._learner._step._step_on._capture
     policy.reset()
     np.testing.assert_allclose(learn(policy, stream(8)), first, rtol=1e-3)
-    assert policy._learner._step._step_on._recording is recording is not None
+    assert policy._learner._step._step_on._capture is capture is not None
 
 
 @pytest.mark.parametrize(("source", "target"), [("cuda", "cpu"), ("cpu", "cuda"), ("cuda", "cuda")])
@@ -121,29 +121,29 @@ def test_an_agent_acts_the_same_on_both_devices():
         np.testing.assert_allclose(*actions, atol=1e-4)
 
 
-def test_a_step_that_cannot_be_recorded_is_made_all_the_same(monkeypatch):
+def test_a_step_that_cannot_be_captured_is_made_all_the_same(monkeypatch):
     def refuse(*_):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(recorded, "_Recording", refuse)
+    monkeypatch.setattr(cuda_graph, "_Capture", refuse)
     here, there = (AdaptivePolicy(make_agent().to(device), SETTINGS["color"]) for device in ("cpu", "cuda"))
-    with pytest.warns(UserWarning, match="could not be recorded"):
+    with pytest.warns(UserWarning, match="could not be captured"):
         losses = learn(there, stream(8))
     np.testing.assert_allclose(losses, learn(here, stream(8)), rtol=1e-3)
 
 
 @pytest.mark.parametrize("augmented", [False, True])
-def test_recorded_updates_of_actor_and_critic_are_those_that_are_not(monkeypatch, on_cuda, augmented):
+def test_captured_updates_of_actor_and_critic_are_those_that_are_not(monkeypatch, on_cuda, augmented):
     strong = on_cuda.obs.flip(0) if augmented else None
     learned = []
     for warm_up in (3, 1000):
-        monkeypatch.setattr(recorded, "WARM_UP", warm_up)
+        monkeypatch.setattr(cuda_graph, "WARM_UP", warm_up)
         torch.cuda.manual_seed(0)
         sac = SAC(make_agent().cuda(), 2, SACConfig())
         metrics = [sac.update(on_cuda, number % 2 == 0, strong) for number in range(12)]
         learned.append((sac, metrics))
     (replayed, ours), (plain, theirs) = learned
-    assert all(each.is_recorded for each in replayed._recorded.values())
+    assert all(each.is_captured for each in replayed._captured.values())
     for one, other in zip(ours, theirs, strict=True):
         assert one.keys() == other.keys()
         np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=1e-2, atol=1e-3)

@@ -10,7 +10,7 @@ from test_training import make_layered_env
 from pad.cloning import CloneConfig
 from pad.disguise import LENGTH, Disguise
 from pad.expert import Expert
-from pad.training.recording import Plan, record
+from pad.training.collection import Plan, collect
 
 PLAN = Plan(episode_seed=1, noise_seed=(1,), by_student=True, noise=0.0, decisions=4)
 
@@ -76,15 +76,15 @@ def test_the_driver_is_disguised_and_the_recording_is_not(monkeypatch):
     act = agent.act
     monkeypatch.setattr(agent, "act", lambda obs: (seen.append(obs), act(obs))[1])
     plan = dataclasses.replace(PLAN, disguise=Disguise("random_background", 3, True, seed=2))
-    recording = record(make_layered_env(), agent, expert, plan, layered=True)
-    plain = record(make_layered_env(), agent, expert, PLAN, layered=True)
-    assert np.array_equal(recording.first_obs, plain.first_obs)
+    trajectory = collect(make_layered_env(), agent, expert, plan, layered=True)
+    plain = collect(make_layered_env(), agent, expert, PLAN, layered=True)
+    assert np.array_equal(trajectory.first_obs, plain.first_obs)
     again = dataclasses.replace(PLAN, disguise=Disguise("random_background", 3, True, seed=2))
-    recorded = [recording.first_obs, *(t["next_obs"] for t in recording.transitions)]
-    for obs, view in zip(recorded, seen[:4], strict=False):
+    collected = [trajectory.first_obs, *(t["next_obs"] for t in trajectory.transitions)]
+    for obs, view in zip(collected, seen[:4], strict=False):
         assert np.array_equal(again.disguise(obs), view)
         assert not np.array_equal(obs[:9], view)
-    for transition, view in zip(recording.transitions, seen, strict=False):
+    for transition, view in zip(trajectory.transitions, seen, strict=False):
         assert np.array_equal(transition["action"], act(view))
 
 

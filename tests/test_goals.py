@@ -12,7 +12,7 @@ import envs
 from envs import EnvConfig
 from pad.expert import ExpertConfig
 from pad.training import make_phases
-from pad.training.goals import GoalRedrawing
+from pad.training.goals import GoalRelabelling
 from pad.types import Batch
 
 
@@ -96,7 +96,7 @@ def batch_of(size: int) -> Batch:
 @pytest.mark.parametrize(("share", "redrawn"), [(0.25, 2), (0.5, 4), (1.0, 8)])
 def test_a_share_of_the_batch_has_other_goals_and_the_rest_its_own(share, redrawn):
     before = batch_of(8)
-    after = GoalRedrawing(Marked(), share, seed=0)(before)
+    after = GoalRelabelling(Marked(), share, seed=0)(before)
     assert after.obs[:redrawn].min() >= 10
     assert torch.equal(after.reward[:redrawn], after.obs[:redrawn, 0])
     assert torch.equal(after.next_obs[:redrawn], after.obs[:redrawn] + 1)

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {
-    "pad": ["types", "files", "settings", "seeding", "memory", "processes", "precision", "optimization", "recorded",
+    "pad": ["types", "files", "settings", "seeding", "memory", "processes", "precision", "optimization", "cuda_graph",
             "colors", "calibration", "gate", "losses", "temperature", "windows", "augmentations", "pictures", "strong",
             "disguise", "encoder", "networks", "objectives", "replay_buffer", "agent", "sac", "asymmetric", "decay",
             "cloning", "expert", "checkpoint", "tracking", "old_gym", "statistics", "evaluation", "deployment", "video",

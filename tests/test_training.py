@@ -27,8 +27,8 @@ from pad.sac import SACConfig
 from pad.tracking import Tracker, TrackingConfig
 from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
 from pad.training.augmentation import weakly_augmented_batch
+from pad.training.collection import Pending, Trajectory
 from pad.training.progress import Progress
-from pad.training.recording import Pending, Recording
 from pad.training.stepping import make_stepper
 from pad.types import Batch
 
@@ -312,12 +312,12 @@ def test_a_recording_that_is_over_just_when_nobody_waits_for_it_any_more_is_take
     class JustNow(Future):
         def result(self, timeout=None):
             if not self.done():
-                self.set_result(recording)
+                self.set_result(trajectory)
                 raise TimeoutError
             return super().result(timeout)
 
-    recording = Recording(True, np.zeros((9, 24, 24), np.uint8))
-    assert Pending(JustNow()).result(lambda: None) is recording
+    trajectory = Trajectory(True, np.zeros((9, 24, 24), np.uint8))
+    assert Pending(JustNow()).result(lambda: None) is trajectory
 
 
 def test_an_environment_that_times_out_while_it_is_recorded_ends_the_training():

@@ -13,14 +13,14 @@ from pad.augmentations import center_crop
 from pad.calibration import Calibration
 from pad.deployment.camera import Camera
 from pad.deployment.config import AdaptationConfig, Moves
-from pad.deployment.model import Model, RecordableModel, Seen, Transition, within_bounds
+from pad.deployment.model import CapturableModel, Model, Seen, Transition, within_bounds
 from pad.losses import inverse_dynamics_loss
 from pad.objectives import Views
 from pad.types import Scalar
 from pad.windows import Windows
 
 
-class AgentModel(RecordableModel):
+class AgentModel(CapturableModel):
     """A PAD agent.
 
     Raises:
@@ -110,7 +110,7 @@ class AgentModel(RecordableModel):
         drawn = actions[index.to(actions.device)]
         return Views(self.agent, self.filtered(images), windows, drawn, config.precision, same, generator)
 
-    def is_recordable(self, config: AdaptationConfig) -> bool:
+    def is_capturable(self, config: AdaptationConfig) -> bool:
         return config.objectives == ("inverse_dynamics",)  # others ask which pictures are the same
 
     def inputs(

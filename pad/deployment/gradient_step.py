@@ -8,44 +8,44 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pad.cuda_graph import CapturedFunction
 from pad.deployment.config import AdaptationConfig
-from pad.deployment.model import Model, RecordableModel, Transition
+from pad.deployment.model import CapturableModel, Model, Transition
 from pad.optimization import load_optimizer
-from pad.recorded import Recorded
 
 SLOTS = {"adam": {"step", "exp_avg", "exp_avg_sq"}, "sgd": set[str]()}
 """What an optimizer keeps for each parameter that it has moved."""
 
 
 class GradientStep:
-    """Moves parameters by a step of an optimizer of their own; on CUDA recorded, where the model allows it."""
+    """Moves parameters by a step of an optimizer of their own; captured on CUDA where the model allows it."""
 
     def __init__(self, model: Model, parameters: Sequence[nn.Parameter], config: AdaptationConfig) -> None:
         self._model, self._parameters, self._config = model, list(parameters), config
-        self._recordable = _recordable(model, config)
-        self._step_on = Recorded[Tensor](model.device)
+        self._capturable = _capturable(model, config)
+        self._step_on = CapturedFunction[Tensor](model.device)
         self.optimizer = self._make_optimizer()
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         rate = self._config.learning_rate
         if self._config.optimizer == "sgd":
             return torch.optim.SGD(self._parameters, lr=rate, fused=True)
-        return torch.optim.Adam(self._parameters, lr=rate, fused=True, capturable=self._recordable is not None)
+        return torch.optim.Adam(self._parameters, lr=rate, fused=True, capturable=self._capturable is not None)
 
     @property
-    def is_recorded(self) -> bool:
-        return self._step_on.is_recorded
+    def is_captured(self) -> bool:
+        return self._step_on.is_captured
 
     def __call__(self, transitions: Sequence[Transition], picks: Tensor, generator: torch.Generator) -> Tensor:
         """One step on `transitions[pick]` for each pick; the loss before it, NaN if it made anything not finite."""
-        if self._recordable is None:
+        if self._capturable is None:
             return self._step(self._model.loss(transitions, picks, self._config, generator))
-        inputs = self._recordable.inputs(transitions, picks, self._config, generator)
+        inputs = self._capturable.inputs(transitions, picks, self._config, generator)
         return self._step_on(self._on_inputs, inputs, self._parameters)
 
     def _on_inputs(self, *inputs: Tensor) -> Tensor:
-        assert self._recordable is not None
-        return self._step(self._recordable.loss_of(inputs, self._config))
+        assert self._capturable is not None
+        return self._step(self._capturable.loss_of(inputs, self._config))
 
     def _step(self, loss: Tensor) -> Tensor:
         self.optimizer.zero_grad()
@@ -60,7 +60,7 @@ class GradientStep:
         for slots in self.optimizer.state.values():
             for value in slots.values():
                 if isinstance(value, Tensor):
-                    value.zero_()  # in place: a recording goes on with them
+                    value.zero_()  # in place: a captured step goes on with them
 
     def check_state(self, state: dict[str, Any]) -> None:
         """Whether `load_state_dict` takes a state; changes nothing.
@@ -104,7 +104,7 @@ class GradientStep:
         self._step_on.forget()
 
 
-def _recordable(model: Model, config: AdaptationConfig) -> RecordableModel | None:
-    if model.device.type != "cuda" or config.optimizer != "adam" or not isinstance(model, RecordableModel):
+def _capturable(model: Model, config: AdaptationConfig) -> CapturableModel | None:
+    if model.device.type != "cuda" or config.optimizer != "adam" or not isinstance(model, CapturableModel):
         return None
-    return model if model.is_recordable(config) else None
+    return model if model.is_capturable(config) else None

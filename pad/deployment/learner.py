@@ -148,7 +148,7 @@ class Learner:
         self._used_loss, self._trained_loss = RunningAverage(), RunningAverage()
 
     def _move_online(self, weights: Weights) -> None:
-        torch._foreach_copy_(self.online, weights)  # in place: a recorded step goes on with these tensors
+        torch._foreach_copy_(self.online, weights)  # in place: a captured step goes on with these tensors
 
     def _use(self, weights: Weights) -> None:
         """Act with `weights`; nothing is on trial."""

@@ -209,14 +209,14 @@ def _row(features: Tensor) -> np.ndarray:
     return features[0].flatten().double().cpu().numpy()
 
 
-class RecordableModel(Model):
+class CapturableModel(Model):
     """A model whose loss can be computed in steps that are always the same, from tensors of always the same shapes.
 
-    On CUDA such a step is recorded once and replayed, which spares the time of starting its kernels one by one.
+    On CUDA such a step is captured once and replayed, which spares the time of starting its kernels one by one.
     """
 
     @abstractmethod
-    def is_recordable(self, config: AdaptationConfig) -> bool:
+    def is_capturable(self, config: AdaptationConfig) -> bool:
         """Whether the loss of a setting can be computed in such steps."""
 
     @abstractmethod

@@ -14,9 +14,9 @@ from pad.replay_buffer import ReplayBuffer
 from pad.seeding import training_seed
 from pad.strong import LAYERED
 from pad.training.augmentation import make_augmenter, weakly_augmented_batch
+from pad.training.collection import Collector, MakeEnv, Pending, Plan
 from pad.training.config import TrainingConfig
 from pad.training.phase import Advance
-from pad.training.recording import MakeEnv, Pending, Plan, Recorder
 from pad.types import Batch, Metrics
 
 
@@ -43,7 +43,7 @@ class ClonePhase:
         self._agent, self._expert, self._config, self._seed = agent, expert, config, seed
         self._weak = training.weak_augmentation
         self._strong = make_augmenter(agent, training, config.augmentations)
-        self._recorder = Recorder(make_env, training.recording == "process", LAYERED in config.augmentations)
+        self._collector = Collector(make_env, training.recording == "process", LAYERED in config.augmentations)
         self._cloning = Cloning(agent, state_size, config, training.precision, expert.critic)
         self._replay = replay
         self._episode = 0
@@ -54,15 +54,15 @@ class ClonePhase:
     def run_episode(self, advance: Advance) -> Metrics:
         if self._pending is None:  # the first episode, and the first after a resume
             self._pending = self._begin(self._driver or self._agent, self._episode)
-        recording = self._pending.result(lambda: advance(0))
+        trajectory = self._pending.result(lambda: advance(0))
         self._driver = deepcopy(self._agent)
         last = self._updates_due(self._episode + 1) >= self._config.updates
         self._pending = None if last else self._begin(self._driver, self._episode + 1)
-        self._replay.begin(recording.first_obs)
-        for transition in recording.transitions:
+        self._replay.begin(trajectory.first_obs)
+        for transition in trajectory.transitions:
             self._replay.append(**transition)
         self._episode += 1
-        metrics = {"student_return" if recording.by_student else "expert_return": recording.episode_return}
+        metrics = {"student_return" if trajectory.by_student else "expert_return": trajectory.episode_return}
         while self.done < self._updates_due(self._episode):
             batch = self._replay.sample(self._config.batch_size, self._agent.device)
             seen = weakly_augmented_batch(self._augmented(batch), self._agent, self._weak, self._config.centered_share)
@@ -79,7 +79,7 @@ class ClonePhase:
         episode_seed, length = training_seed(self._seed, episode), self._config.episode_length
         disguise = self._disguise(rng) if by_student and self._config.disguised_share else None
         plan = Plan(episode_seed, noise_seed, bool(by_student), float(noise), length, disguise)
-        return self._recorder.begin(driver, self._expert, plan)
+        return self._collector.begin(driver, self._expert, plan)
 
     def _disguise(self, rng: np.random.Generator) -> Disguise | None:
         if rng.uniform() >= self._config.disguised_share:
@@ -110,7 +110,7 @@ class ClonePhase:
         self._replay.flush()
 
     def close(self) -> None:
-        self._recorder.close()
+        self._collector.close()
 
     def state_dict(self) -> dict[str, Any]:
         return {

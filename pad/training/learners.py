@@ -11,7 +11,7 @@ from pad.replay_buffer import ReplayBuffer
 from pad.sac import SAC
 from pad.training.augmentation import make_augmenter, weakly_augmented_batch
 from pad.training.config import TrainingConfig
-from pad.training.goals import GoalRedrawing
+from pad.training.goals import GoalRelabelling
 from pad.types import Metrics
 
 
@@ -19,16 +19,16 @@ class StateLearner:
     """Soft actor-critic of the expert, on batches of states, perhaps towards other goals."""
 
     def __init__(
-        self, expert: Expert, action_size: int, config: ExpertConfig, redrawing: GoalRedrawing | None = None
+        self, expert: Expert, action_size: int, config: ExpertConfig, relabelling: GoalRelabelling | None = None
     ) -> None:
         self._sac, self._config = SAC(expert, action_size, config.sac), config
-        self._redrawing = redrawing
+        self._relabelling = relabelling
         self._device = next(expert.parameters()).device
 
     def update(self, replay: ReplayBuffer) -> Metrics:
         self._decay()
         batch = replay.sample(self._config.batch_size, self._device)
-        return self._sac.update(batch if self._redrawing is None else self._redrawing(batch))
+        return self._sac.update(batch if self._relabelling is None else self._relabelling(batch))
 
     def _decay(self) -> None:
         config, first = self._config, self._config.sac
@@ -42,13 +42,13 @@ class StateLearner:
             self._sac.set_target_entropy(linear_decay(first.target_entropy, config.final_target_entropy, progress))
 
     def state_dict(self) -> dict[str, Any]:
-        redrawing = {} if self._redrawing is None else {"redrawing": self._redrawing.state_dict()}
-        return {**self._sac.state_dict(), **redrawing}
+        relabelling = {} if self._relabelling is None else {"redrawing": self._relabelling.state_dict()}
+        return {**self._sac.state_dict(), **relabelling}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._sac.load_state_dict(state)
-        if self._redrawing is not None:
-            self._redrawing.load_state_dict(state["redrawing"])
+        if self._relabelling is not None:
+            self._relabelling.load_state_dict(state["redrawing"])
 
 
 class PixelLearner:

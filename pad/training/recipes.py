@@ -12,12 +12,12 @@ from pad.replay_buffer import ReplayBuffer
 from pad.seeding import training_seed
 from pad.strong import LAYERED
 from pad.training.clone_phase import ClonePhase
+from pad.training.collection import Layered, MakeEnv
 from pad.training.config import TrainingConfig
 from pad.training.expert_phase import ExpertPhase
-from pad.training.goals import GoalRedrawing, Goals
+from pad.training.goals import GoalRelabelling, Goals
 from pad.training.learners import PixelLearner, StateLearner
 from pad.training.phase import Phase
-from pad.training.recording import Layered, MakeEnv
 from pad.training.sac_phase import SACPhase, Schedule
 from pad.training.stepping import InlineStepper, Stepper, make_stepper, shape_of_actions
 
@@ -53,7 +53,7 @@ def _expert_phase(expert: Expert, env: gym.Env, config: TrainingConfig, seed: in
     settings, shape = config.expert, env.observation_space.shape or ()
     actions = int(np.prod(env.action_space.shape or ()))
     replay = ReplayBuffer(_slots(settings.steps), shape, actions, dtype=np.float32, folder=folder, seed=seed)
-    learner = StateLearner(expert, actions, settings, _redrawing(env, settings.redrawn_goals, seed))
+    learner = StateLearner(expert, actions, settings, _relabelling(env, settings.redrawn_goals, seed))
     schedule = Schedule(settings.steps, settings.random_steps, settings.episode_length)
     return ExpertPhase(expert, InlineStepper(env), learner, replay, schedule, seed)
 
@@ -97,13 +97,13 @@ def _state_size(stepper: Stepper, seed: int) -> int:
     return len(stepper.state)
 
 
-def _redrawing(env: gym.Env, share: float, seed: int) -> GoalRedrawing | None:
+def _relabelling(env: gym.Env, share: float, seed: int) -> GoalRelabelling | None:
     if not share:
         return None
     goals = getattr(env.unwrapped, "goals", None)
     if not isinstance(goals, Goals):
         raise ValueError("redrawn_goals need an environment that tells its goals in its attribute goals; this has none")
-    return GoalRedrawing(goals, share, seed)
+    return GoalRelabelling(goals, share, seed)
 
 
 def _image_replay(

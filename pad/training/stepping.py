@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from pad.training.recording import MakeEnv, signals_blocked
+from pad.training.collection import MakeEnv, signals_blocked
 
 
 @runtime_checkable

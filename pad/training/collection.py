@@ -1,7 +1,7 @@
 """Episodes for cloning: driven by the expert or by the agent, labelled by the expert, recorded beside the learner.
 
 While the learner works on one episode, a second process simulates, renders and acts in the next, so that
-both cores are used. Its driver is the agent as it was when the recording was asked for, whichever process
+both cores are used. Its driver is the agent as it was when the trajectory was asked for, whichever process
 is faster: what is recorded depends on the seed alone.
 """
 
@@ -47,7 +47,7 @@ class Plan:
 
 
 @dataclass
-class Recording:
+class Trajectory:
     """An episode as a replay buffer takes it."""
 
     by_student: bool
@@ -68,7 +68,7 @@ class Layered(Protocol):
         """A number of `pad.strong.Layer` for each pixel: uint8 (height, width)."""
 
 
-def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan, layered: bool = False) -> Recording:
+def collect(env: gym.Env, agent: Agent, expert: Expert, plan: Plan, layered: bool = False) -> Trajectory:
     """Act in one episode; the environment tells its state in `info["state"]`, which only the expert reads.
 
     Args:
@@ -87,7 +87,7 @@ def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan, layered: bool
         return np.concatenate([obs, env.unwrapped.layers()[None]])
 
     view = seen()
-    recording, rng, over = Recording(plan.by_student, view), np.random.default_rng(plan.noise_seed), False
+    trajectory, rng, over = Trajectory(plan.by_student, view), np.random.default_rng(plan.noise_seed), False
     state = np.array(info["state"])
     expert_action = expert.act(state)
     while not over:
@@ -98,17 +98,17 @@ def record(env: gym.Env, agent: Agent, expert: Expert, plan: Plan, layered: bool
         obs, reward, terminated, truncated, info = env.step(action)
         view, next_state = seen(), np.array(info["state"])
         next_expert_action = expert.act(next_state)
-        recording.transitions.append(
+        trajectory.transitions.append(
             {"action": action, "reward": float(reward), "terminated": terminated, "next_obs": view,
              "expert_action": expert_action, "next_expert_action": next_expert_action,
              "state": state, "next_state": next_state}
         )  # fmt: skip
         state, expert_action = next_state, next_expert_action
-        over = terminated or truncated or len(recording.transitions) == plan.decisions
-    return recording
+        over = terminated or truncated or len(trajectory.transitions) == plan.decisions
+    return trajectory
 
 
-class Recorder:
+class Collector:
     """Records in a process of its own, or right away where that is not wanted.
 
     Args:
@@ -123,14 +123,14 @@ class Recorder:
     def begin(self, agent: Agent, expert: Expert, plan: Plan) -> "Pending":
         """Start to record with the agent as it is now."""
         if self._env is not None:
-            return Pending.of(record(self._env, agent, expert, plan, self._layered))
+            return Pending.of(collect(self._env, agent, expert, plan, self._layered))
         with signals_blocked():
             return self._submit(agent, expert, plan)
 
     def _submit(self, agent: Agent, expert: Expert, plan: Plan) -> "Pending":
         # Copied, so that the learner may go on; as bytes, so that no tensor is shared between processes.
         networks = pickle.dumps((deepcopy(agent).cpu(), deepcopy(expert).cpu()))
-        work = _record_in_process, self._make_env, networks, plan, self._layered, os.getpid()
+        work = _collect_in_process, self._make_env, networks, plan, self._layered, os.getpid()
         return Pending(self._pool().submit(*work))
 
     def _pool(self) -> ProcessPoolExecutor:
@@ -159,19 +159,19 @@ def signals_blocked() -> Iterator[None]:
 
 
 class Pending:
-    """A recording that may still be under way."""
+    """A trajectory that may still be under way."""
 
-    def __init__(self, future: "Future[Recording]") -> None:
+    def __init__(self, future: "Future[Trajectory]") -> None:
         self._future = future
 
     @classmethod
-    def of(cls, recording: Recording) -> "Pending":
-        future: Future[Recording] = Future()
-        future.set_result(recording)
+    def of(cls, trajectory: Trajectory) -> "Pending":
+        future: Future[Trajectory] = Future()
+        future.set_result(trajectory)
         return cls(future)
 
-    def result(self, poll: Callable[[], None]) -> Recording:
-        """The recording; `poll` is called again and again while it is not ready, and may raise.
+    def result(self, poll: Callable[[], None]) -> Trajectory:
+        """The trajectory; `poll` is called again and again while it is not ready, and may raise.
 
         Raises:
             ChildProcessError: when the process died.
@@ -191,7 +191,7 @@ class Pending:
 _env: gym.Env | None = None
 
 
-def _record_in_process(make_env: MakeEnv, networks: bytes, plan: Plan, layered: bool, learner: int) -> Recording:
+def _collect_in_process(make_env: MakeEnv, networks: bytes, plan: Plan, layered: bool, learner: int) -> Trajectory:
     global _env
     torch.set_num_threads(1)
     if _env is None:
@@ -199,4 +199,4 @@ def _record_in_process(make_env: MakeEnv, networks: bytes, plan: Plan, layered: 
         keep_pages()
         _env = make_env("pixels")
     agent, expert = pickle.loads(networks)  # noqa: S301  # from our own other process
-    return record(_env, agent, expert, plan, layered)
+    return collect(_env, agent, expert, plan, layered)
