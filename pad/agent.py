@@ -19,7 +19,7 @@ from pad.types import Images, Scalar, Vectors
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """Which networks, and how large. The defaults are the paper's."""
+    """Which networks an agent has, and how large they are. The defaults are the paper's."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     hidden: int = 1024
@@ -40,7 +40,7 @@ class AgentConfig:
 class Agent(Networks):
     """Encoder, actor, critic and inverse dynamics.
 
-    `encoder` is what all heads share; `control` holds the convolutions that only actor and critic
+    `encoder` holds the convolutions that all heads share; `control` holds the convolutions that only actor and critic
     share. `critic` is None in an agent that was cloned, `inverse_dynamics` in one that was trained
     without self-supervision. `calibration` says what the self-supervised loss is like where the agent
     was trained; None where nobody has measured it.
@@ -91,15 +91,15 @@ class Agent(Networks):
 
     @property
     def actor_projection(self) -> Projection:
-        """What the actor reads of the features."""
+        """The actor's projection of the flat features (batch, features)."""
         assert isinstance(self.actor.projection, Projection)
         return self.actor.projection
 
     def objective(self, name: ObjectiveName) -> Callable[[Views], Scalar]:
-        """The loss of a self-supervised objective.
+        """The loss of a self-supervised objective, as a function of random views of transitions.
 
         Raises:
-            ValueError: when the agent does not have what it needs.
+            ValueError: when the agent lacks the head or the calibration that the objective needs.
         """
         if name == "alignment":
             if self.calibration is None or self.calibration.features is None:
@@ -121,11 +121,14 @@ class Agent(Networks):
         return head.loss
 
     def features(self, images: Images) -> Vectors:
-        """What actor and critic read, before their projections, of images of the crop's size."""
+        """Flat features (batch, features) that actor and critic project, of images (batch, channels, size, size).
+
+        The size is that of the crop.
+        """
         return self.control(self.encoder(images))
 
     def checked(self, obs: np.ndarray) -> np.ndarray:
-        """The observation itself, if it is one.
+        """The observation, unchanged, if it is uint8 of the shape (channels, height, width) that the agent acts on.
 
         Raises:
             ValueError: when it has another shape or dtype than in training.
@@ -136,7 +139,9 @@ class Agent(Networks):
 
     @torch.no_grad()
     def act(self, obs: np.ndarray, sample: bool = False) -> np.ndarray:
-        """Action in [-1, 1] for one observation, uint8 (channels, height, width): the most likely, or a drawn one.
+        """Action (action,) in [-1, 1] for one observation, uint8 (channels, height, width).
+
+        It is the most likely one, or with `sample` one drawn at random.
 
         Raises:
             ValueError: when the observation has another shape or dtype.

@@ -30,7 +30,7 @@ class CloneConfig:
     episodes: int = 120
     """Episodes that are recorded."""
     expert_episodes: int = 10
-    """The first of them, all driven by the expert, before learning begins."""
+    """Episodes at first that the expert drives alone, before learning begins."""
     episode_length: int | None = None
     """Decisions after which a recorded episode is cut short: more beginnings among as many pictures. Default: whole
     episodes."""
@@ -105,10 +105,11 @@ class Cloning:
     """Trains a copy of the agent; the agent itself becomes the running average of the copy's weights.
 
     Args:
-        critic: the expert's, on states; it learns nothing here. Needed where there is a `regret_weight`.
+        state_size: numbers in the simulator's state.
+        critic: the expert's critic, on states; it learns nothing here. Needed where there is a `regret_weight`.
 
     Raises:
-        ValueError: when it is needed and not given.
+        ValueError: when there is a `regret_weight` and no critic.
     """
 
     def __init__(
@@ -135,8 +136,9 @@ class Cloning:
         """One gradient step on crops.
 
         Args:
-            batch: its extras hold what the expert does in each observation and in the next one, and the simulator's
-                state at both: "expert_action", "next_expert_action", "state", "next_state".
+            batch: observations are crops, (batch, channels, size, size). Its extras hold the expert's action in each
+                observation and in the next, "expert_action" and "next_expert_action", (batch, action), and the
+                simulator's state at both, "state" and "next_state", (batch, state).
         """
         agent, config = self._agent, self._config
         for group in self._optimizer.param_groups:

@@ -24,9 +24,9 @@ class EncoderConfig:
     strides: tuple[int, ...] = (2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
     """Stride of each 3x3 convolution, first to last; their number is the depth."""
     shared_layers: int = 8
-    """How many of them, from the first, the self-supervised branch shares with actor and critic."""
+    """Convolutions, from the first, that the self-supervised branch shares with actor and critic."""
     projection: int = 100
-    """Features after the projection of each head."""
+    """Features that the projection of each head gives for an image."""
     initialization: Literal["delta", "orthogonal"] = "delta"
     """How convolutions begin: delta-orthogonal as in the paper, or orthogonal, for networks with large strides."""
 
@@ -41,7 +41,7 @@ class EncoderConfig:
 
 
 def output_size(size: int, strides: Sequence[int]) -> int:
-    """Height of the feature map that 3x3 convolutions without padding make of `size` pixels."""
+    """Height of the feature map that 3x3 convolutions without padding make of an image `size` pixels high."""
     for stride in strides:
         size = (size - 3) // stride + 1
     return size
@@ -59,6 +59,13 @@ class Encoder(nn.Module):
     frames. It is folded into the first convolution (their composition is again a convolution,
     since nothing is padded), so it costs nothing to run and little to learn. Training leaves it
     alone; adaptation may move it.
+
+    Args:
+        channels: of an image, its stacked frames' colours together.
+        frame_channels: colours of one frame.
+
+    Raises:
+        ValueError: when the channels are not whole frames.
     """
 
     def __init__(self, channels: int, frame_channels: int, filters: int, strides: Sequence[int]) -> None:
@@ -70,7 +77,10 @@ class Encoder(nn.Module):
         self.convolutions = convolutions(channels, filters, strides)
 
     def forward(self, images: Filtered) -> Features:
-        """Feature map of images (0 to 255), after the last convolution's ReLU."""
+        """Feature maps (batch, filters, rows, columns) after the last ReLU, of images (batch, channels, height, width).
+
+        Pixels are from 0 to 255.
+        """
         first, *rest = self.convolutions
         assert isinstance(first, nn.Conv2d)
         with torch.autocast(images.device.type, enabled=False):  # what is learned is not rounded
@@ -91,7 +101,10 @@ class Encoder(nn.Module):
 
 
 class Branch(nn.Sequential):
-    """The convolutions after the shared ones; none of them leaves the features as they are."""
+    """Convolutions after the shared ones, with ReLUs, then a flattening: (batch, features) of feature maps.
+
+    Without strides it only flattens.
+    """
 
     def __init__(self, filters: int, strides: Sequence[int]) -> None:
         layers = [layer for conv in convolutions(filters, filters, strides) for layer in (conv, nn.ReLU(inplace=True))]
@@ -99,7 +112,7 @@ class Branch(nn.Sequential):
 
 
 class Projection(nn.Sequential):
-    """What each head reads of the features: linear, layer norm, tanh."""
+    """A head's projection of flat features, (batch, inputs) to (batch, outputs): linear, layer norm, tanh."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.Tanh())
@@ -109,6 +122,6 @@ class Projection(nn.Sequential):
 
 
 def convolutions(channels: int, filters: int, strides: Sequence[int]) -> nn.ModuleList:
-    """3x3 convolutions without padding."""
+    """One 3x3 convolution without padding for each stride, from `channels` to `filters` channels and on."""
     inputs = [channels, *[filters] * len(strides)]
     return nn.ModuleList(nn.Conv2d(count, filters, 3, stride) for count, stride in zip(inputs, strides, strict=False))

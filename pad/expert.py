@@ -23,8 +23,8 @@ class ExpertConfig:
     hidden: int = 256
     """Units in each of the two hidden layers."""
     episode_length: int | None = None
-    """Decisions after which an episode of its training is cut short, so that it meets more beginnings; what comes later
-    is worth as much. Default: whole episodes."""
+    """Decisions after which an episode of its training is cut short, as by a time limit: values are bootstrapped past
+    it, and the expert meets more beginnings. Default: whole episodes."""
     redrawn_goals: float = 0.0
     """Share of each batch that is relabelled with a goal drawn anew, from 0 to 1 (after Andrychowicz et al., 2017),
     where the environment says how in its attribute `goals`: finger_turn_easy and finger_turn_hard."""
@@ -34,7 +34,7 @@ class ExpertConfig:
     """Target of the entropy at the end, to which it moves in a straight line, in nats for each dimension of the action:
     who tries less at random by and by may act ever more exactly. Default: `sac.target_entropy` throughout."""
     decay_start: float = 0.0
-    """Share of the steps, from 0 to 1, after which these two begin to move."""
+    """Share of the updates, from 0 to 1, after which learning rate and target entropy begin to move."""
     sac: SACConfig = field(
         default_factory=lambda: SACConfig(temperature_learning_rate=1e-3, actor_every=1, critic_tau=0.01)
     )
@@ -62,7 +62,7 @@ class ExpertConfig:
 
 
 class Expert(nn.Module):
-    """Actor and critic on a state vector.
+    """Actor and critic on state vectors, (batch, state).
 
     With layer norm (as in Ball et al., 2023): positions and velocities differ in scale, and it keeps Q
     from running away.
@@ -75,11 +75,12 @@ class Expert(nn.Module):
         self.apply(initialize)
 
     def features(self, state: Tensor) -> Tensor:
+        """The states themselves, (batch, state): actor and critic read them as they are."""
         return state
 
     @torch.no_grad()
     def act(self, state: np.ndarray, sample: bool = False) -> np.ndarray:
-        """Action in [-1, 1] for one state: the most likely, or a drawn one."""
+        """Action (action,) in [-1, 1] for one state (state,): the most likely, or with `sample` one drawn at random."""
         features = torch.from_numpy(np.asarray(state, np.float32))[None].to(next(self.parameters()).device)
         action = self.actor.sample(features).action if sample else self.actor.mean(features)
         return action[0].cpu().numpy()

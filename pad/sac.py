@@ -125,7 +125,7 @@ class SAC:
         return self._updates
 
     def set_learning_rate(self, rate: float) -> None:
-        """Adam step size of actor, critic and self-supervision from now on. On CUDA updates are captured anew."""
+        """Set the Adam step size of actor, critic and self-supervision. On CUDA updates are captured anew."""
         groups = [group for name in ("critic", "actor") for group in self.optimizers[name].param_groups]
         if any(group["lr"] != rate for group in groups):
             for group in groups:
@@ -133,7 +133,7 @@ class SAC:
             self._captured.clear()
 
     def set_target_entropy(self, entropy: float) -> None:
-        """Nats for each dimension of the action, from now on. On CUDA updates are captured anew."""
+        """Set the target entropy in nats per dimension of the action. On CUDA updates are captured anew."""
         if self.temperature.target_entropy != entropy * self._action_size:
             self.temperature.target_entropy = entropy * self._action_size
             self._captured.clear()

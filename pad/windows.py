@@ -35,12 +35,12 @@ class Windows:
         return len(self.image)
 
     def unique(self) -> "tuple[Windows, Indices]":
-        """Each window once, and for each of the present ones its number among those."""
+        """The distinct windows in order, and for each of these windows the number (window,) of its like among them."""
         (image, top, left), index = _unique(self.image, self.top, self.left)
         return Windows(image, top, left, self.size), index
 
     def cut(self, images: Tensor) -> Tensor:
-        """The windows themselves: (window, channels, size, size) of images (batch, channels, height, width)."""
+        """The pixels of the windows: (window, channels, size, size) of images (batch, channels, height, width)."""
         if images.device.type == "cpu":  # one after the other: whole rows are copied, in a fifth of the time
             places = zip(self.image.tolist(), self.top.tolist(), self.left.tolist(), strict=True)
             return torch.cat([images[i : i + 1, :, y : y + self.size, x : x + self.size] for i, y, x in places])
@@ -54,27 +54,30 @@ class SharedEncoding:
     """What to encode for the features of windows: the windows themselves, or fewer pixels that hold them all."""
 
     images: Tensor
-    """To be encoded, by convolutions without padding and pointwise functions."""
+    """(image, channels, height, width), to be encoded by convolutions without padding and pointwise functions."""
     _windows: Windows
     _phases: "_Phases | None"
     _stride: int
 
     @classmethod
     def of(cls, images: Tensor, windows: Windows, stride: int) -> "SharedEncoding":
-        """Encode, where the strides have this product, only the phases and the pixels that the windows need.
+        """The cheapest encoding of these windows: only the phases and the pixels that they need.
 
         Args:
             images: (batch, channels, height, width) of any type that the encoder takes.
+            stride: product of the strides of the encoder's convolutions.
         """
         return cls._cheapest(images, windows, _Phases.of(windows, stride), stride)
 
     @classmethod
     def fixed(cls, images: Tensor, windows: Windows, stride: int, step: int = 1) -> "SharedEncoding":
-        """Encode in shapes that do not depend on where the windows are, so that a recording can be replayed.
+        """An encoding whose shapes do not depend on where the windows are, so that a CUDA graph of it can be replayed.
 
         Nothing is read back from the device on which images and places lie.
 
         Args:
+            images: (batch, channels, height, width) of any type that the encoder takes.
+            stride: product of the strides of the encoder's convolutions.
             step: windows begin at its multiples; it divides `stride`.
         """
         return cls._cheapest(images, windows, _Phases.every(images, windows, stride, step), stride)
@@ -86,10 +89,11 @@ class SharedEncoding:
         return cls(phases.shifted(images), windows, phases, stride)
 
     def cut(self, features: Tensor, stride: int | None = None) -> Tensor:
-        """Each window's part of the features of `images`.
+        """The features of each window, (window, filters, rows, columns), cut from those of `images`.
 
         Args:
-            stride: of the layers that these features come from. Default: of the whole encoder.
+            features: feature maps of `images`, (image, filters, rows, columns).
+            stride: product of the strides of the layers that made these features. Default: of the whole encoder.
         """
         if self._phases is None:
             return features
@@ -101,17 +105,18 @@ class _Phases:
     """The shifted images that a set of windows shares, and where each window lies in their feature maps."""
 
     corners: list[tuple[int, int, int]]
-    """For each shifted image, which image it is of, and the row and column that it begins at."""
+    """For each shifted image the number of the image, and the row and column at which it begins."""
     index: Tensor
     top: Tensor
     left: Tensor
-    """For each window, the shifted image that it is in, and its place there."""
+    """For each window (window,) the number of its shifted image, and its row and column there."""
     height: int
     width: int
+    """Pixels of each shifted image."""
 
     @classmethod
     def of(cls, windows: Windows, stride: int) -> "_Phases":
-        """The phases that the windows need."""
+        """Only the phases that the windows need, as small as they may be."""
         # All begin as late as the windows allow, so that what no window shows is not encoded.
         first_row, first_column = (int(offset.min()) // stride * stride for offset in (windows.top, windows.left))
         last_row, last_column = (int(offset.max()) // stride * stride for offset in (windows.top, windows.left))
@@ -125,7 +130,7 @@ class _Phases:
 
     @classmethod
     def every(cls, images: Tensor, windows: Windows, stride: int, step: int) -> "_Phases":
-        """All phases that windows anywhere on the grid could need."""
+        """Every phase that windows anywhere on the grid of `step` pixels could need."""
         each = stride // step
         phase = (windows.top % stride // step) * each + windows.left % stride // step
         height, width = ((extent - windows.size) // stride * stride + windows.size for extent in images.shape[2:])
@@ -151,7 +156,7 @@ class _Phases:
         ])  # fmt: skip
 
     def cut(self, features: Tensor, windows: Windows, stride: int) -> Tensor:
-        """Each window's part of the feature maps."""
+        """The features of each window, (window, filters, rows, columns), from those of the shifted images."""
         count, filters, rows, columns = features.shape
         lost = self.height - windows.size, self.width - windows.size
         size = rows - lost[0] // stride
@@ -166,9 +171,9 @@ class _Phases:
 
 
 def _unique(image: Tensor, row: Tensor, column: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-    """Each triple once, in order, and for each of the given ones its number among those.
+    """The distinct triples in order, each part (triple,), and for each given triple the number of its like among them.
 
-    As single numbers, which are sorted several times as fast as rows of a matrix.
+    Triples are sorted as single numbers, several times as fast as rows of a matrix.
     """
     rows, columns = int(row.max()) + 1, int(column.max()) + 1
     found, index = ((image * rows + row) * columns + column).unique(return_inverse=True)

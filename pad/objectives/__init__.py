@@ -19,7 +19,7 @@ HeadName = Literal["rotation", "contrastive", "forward_dynamics"]
 ObjectiveName = Literal[
     "inverse_dynamics", "rotation", "contrastive", "forward_dynamics", "alignment", "shuffled_actions"
 ]
-"""All that a deployed policy may learn by. shuffled_actions is a control: inverse dynamics of wrong actions."""
+"""Objectives that a deployed policy may learn by. shuffled_actions is a control: inverse dynamics of wrong actions."""
 
 
 def make_head(
@@ -29,8 +29,11 @@ def make_head(
     """An objective with a fresh head of its own.
 
     Args:
-        branch, projection: make what lies between the shared convolutions and the head.
-        features: that a projection gives.
+        branch: makes convolutions of the head's own, which end in flat features.
+        projection: makes a projection of these features.
+        features: numbers that a projection gives for each image.
+        actions: dimensions of an action.
+        hidden: units in each of the two hidden layers of a head.
     """
     if name == "rotation":
         return Rotation(branch(), projection(), features, hidden)

@@ -1,4 +1,4 @@
-"""Features shall be distributed as in training (after TTT++, Liu et al., 2021)."""
+"""Feature alignment: features shall be distributed as in training (after TTT++, Liu et al., 2021)."""
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ class Alignment(Objective):
     Divided by the number of channels, so that it is about 1 in training, as the gate has it: up to constants the
     negative log-likelihood under the normal distribution of training. The paper matches mean and covariance of a
     queue of samples; the frames of a control loop are too alike for a covariance.
+
+    Args:
+        features: mean and whitening of the channels as measured in training.
     """
 
     mean: Tensor

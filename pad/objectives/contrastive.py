@@ -23,7 +23,10 @@ class Contrastive(Objective):
         self.bilinear = nn.Linear(features, features, bias=False)
 
     def loss(self, views: Views) -> Scalar:
-        """Zero where fewer than two pictures are seen through two windows each: there is nothing to tell apart."""
+        """Cross-entropy of picking each picture's second window, averaged over pictures.
+
+        Zero where fewer than two pictures are seen through two windows each: there is nothing to tell apart.
+        """
         projected = views.projected(self.branch, self.projection)
         query, key = (projected[number.to(views.device)] for number in views.pairs())
         if len(query) < 2:

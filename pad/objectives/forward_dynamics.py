@@ -1,4 +1,4 @@
-"""What the policy will see next, in the features that it acts on (after Schwarzer et al., 2021)."""
+"""Forward dynamics in latent space: which features the policy will act on next (after Schwarzer et al., 2021)."""
 
 import torch
 import torch.nn.functional as F
@@ -21,5 +21,6 @@ class ForwardDynamics(Objective):
         self.head = mlp(features + actions, hidden, features)
 
     def loss(self, views: Views) -> Scalar:
+        """Mean squared error of the predicted features of the next observations."""
         before, after = views.latents().chunk(2)
         return F.mse_loss(before + self.head(torch.cat([before, views.action], 1)), after.detach())

@@ -12,7 +12,12 @@ from pad.types import Actions, Projected, Scalar, Vectors
 
 
 class InverseDynamics(Objective):
-    """The head that infers actions, with its own branch of convolutions."""
+    """The head that infers actions, with its own branch of convolutions.
+
+    Args:
+        features: numbers that the projection gives for each image.
+        actions: dimensions of an action.
+    """
 
     def __init__(self, branch: nn.Sequential, projection: Projection, features: int, actions: int, hidden: int) -> None:
         super().__init__()
@@ -21,12 +26,13 @@ class InverseDynamics(Objective):
         self.head = mlp(2 * features, hidden, actions)
 
     def loss(self, views: Views) -> Scalar:
+        """Mean squared error of the actions inferred from the views of successive observations."""
         return inverse_dynamics_loss(self._inferred(views), views.action)
 
     def shuffled_loss(self, views: Views) -> Scalar:
-        """Inverse-dynamics loss with the action of another transition in place of each: a control without a signal.
+        """Inverse-dynamics loss against the action of another transition: a control, in which no signal is left.
 
-        Moves the weights about as far. With one transition alone it is the loss itself.
+        It moves the weights about as far as `loss`. With one transition alone it is `loss` itself.
         """
         return inverse_dynamics_loss(self._inferred(views), views.action.roll(1, 0))
 
@@ -34,13 +40,13 @@ class InverseDynamics(Objective):
         return self.infer_projected(*views.projected(self.branch, self.projection).chunk(2))
 
     def forward(self, features: Tensor, next_features: Tensor) -> Actions:
-        """Inferred action, in [-1, 1], from two feature maps of the shared encoder."""
+        """Actions (batch, action) in [-1, 1], from shared feature maps (batch, filters, rows, columns) of both."""
         return self.infer(*self.branch(torch.cat([features, next_features])).chunk(2))
 
     def infer(self, branched: Vectors, next_branched: Vectors) -> Actions:
-        """Inferred action, in [-1, 1], from the flat features that the branch gives of both observations."""
+        """Actions (batch, action) in [-1, 1], from the branch's features (batch, features) of both observations."""
         return self.infer_projected(*self.projection(torch.cat([branched, next_branched])).chunk(2))
 
     def infer_projected(self, projected: Projected, next_projected: Projected) -> Actions:
-        """Inferred action, in [-1, 1], from the projected features of both observations."""
+        """Actions (batch, action) in [-1, 1], from projected features (batch, projected) of both observations."""
         return torch.tanh(self.head(torch.cat([projected, next_projected], dim=-1)))

@@ -1,4 +1,4 @@
-"""What every self-supervised objective answers."""
+"""The interface of self-supervised objectives."""
 
 from abc import ABC, abstractmethod
 
@@ -13,4 +13,4 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, views: Views) -> Scalar:
-        """Loss of a batch of random views of some transitions."""
+        """The loss, averaged over a batch of random views of transitions."""

@@ -1,4 +1,4 @@
-"""By how many quarter turns a picture was rotated (Gidaris et al., 2018; for deployment Sun et al., 2020)."""
+"""Rotation prediction: by how many quarter turns a picture was rotated (Gidaris et al., 2018; Sun et al., 2020)."""
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,11 @@ TURNS = 4
 
 
 class Rotation(Objective):
-    """Classifies the windows of the observations, each turned at random."""
+    """Classifies by how many quarter turns each window of the observations was rotated; each is rotated at random.
+
+    Args:
+        features: numbers that the projection gives for each image.
+    """
 
     def __init__(self, branch: nn.Sequential, projection: Projection, features: int, hidden: int) -> None:
         super().__init__()
@@ -22,6 +26,7 @@ class Rotation(Objective):
         self.head = mlp(features, hidden, TURNS)
 
     def loss(self, views: Views) -> Scalar:
+        """Cross-entropy of the number of quarter turns, averaged over the windows of the first observations."""
         crops = views.crops()[: len(views.action)]
         turns = torch.randint(TURNS, (len(crops),), generator=views.generator)
         turned = torch.cat([torch.rot90(crops[turns == turn], turn, (2, 3)) for turn in range(TURNS)])

@@ -16,11 +16,11 @@ class Networks(nn.Module):
 
     encoder: Encoder
     control: nn.Sequential
-    """What lies between the shared convolutions and the policy's projection."""
+    """Convolutions between the shared ones and the policy's projection; they end in flat features."""
 
     @property
     def actor_projection(self) -> Projection:
-        """What the policy reads of the features."""
+        """The projection of flat features (batch, features) that the policy acts on."""
         raise NotImplementedError
 
 
@@ -30,12 +30,12 @@ class Views:
     Everything is computed once, when it is first asked for, however many objectives ask.
 
     Args:
-        images: whole pictures.
-        windows: those of the first observations, then those of the next ones.
-        action: of each transition.
-        precision: of the convolutions.
-        same: for each image the number of the first that shows the same picture; None where all differ.
-        generator: of what an objective draws.
+        images: the observations themselves, (image, channels, height, width).
+        windows: windows of the first observations, one for each transition, then as many of the next ones.
+        action: of each transition, (batch, action).
+        precision: number format of the convolutions.
+        same: for each image the number (image,) of the first that shows the same picture; None where all differ.
+        generator: for the random numbers that an objective draws.
         grid: windows begin at its multiples, and images and windows lie on the networks' device, where all is computed
             in shapes that do not depend on where the windows are; None for the cheapest shapes each time.
     """
@@ -66,15 +66,15 @@ class Views:
 
     @property
     def picture(self) -> Indices:
-        """For each window, which picture it shows a part of."""
+        """The number (window,) of the picture that each window shows a part of."""
         return self._same[self.windows.image]
 
     def crops(self) -> FilteredCrops:
-        """The windows themselves."""
+        """The pixels of the windows, (window, channels, size, size)."""
         return self.windows.cut(self.images)
 
     def encode(self, images: Filtered) -> Tensor:
-        """Feature maps of other images than the windows."""
+        """Shared feature maps (batch, filters, rows, columns) of any images (batch, channels, height, width)."""
         with autocast(self.precision, self.device):
             return self.networks.encoder(images)
 
@@ -83,16 +83,16 @@ class Views:
         return self.encode(self._shared.images)
 
     def channels(self) -> Vectors:
-        """Average of each channel of the shared features over each window: (window, channels)."""
+        """The average of each channel of each window's shared features, (window, filters)."""
         maps = self._shared.cut(self._maps, stride_of(self.networks.encoder.convolutions))
         return self._drawn(maps.float().mean((2, 3)))
 
     def _drawn(self, computed: Tensor) -> Tensor:
-        """What was computed of the different windows, for each of all windows."""
+        """Values (window, ...) of all windows, from those computed once for each distinct window."""
         return computed if self._index is None else computed.index_select(0, self._index)
 
     def projected(self, branch: nn.Sequential, projection: Projection) -> Projected:
-        """Features of each window after convolutions of a head's own and their projection."""
+        """Projected features (window, projected) of each window, through a head's own convolutions and projection."""
         *convolutions, flatten = branch
         linear, *normalize = projection
         with autocast(self.precision, self.device):
@@ -105,11 +105,11 @@ class Views:
         return self._drawn(projected)
 
     def latents(self) -> Projected:
-        """Projected features that the policy acts on, of each window."""
+        """Projected features (window, projected) of each window as the policy acts on them."""
         return self.projected(self.networks.control, self.networks.actor_projection)
 
     def pairs(self) -> tuple[Indices, Indices]:
-        """For each picture that is seen through two windows, the numbers of the first and of the second."""
+        """The numbers (picture,) of the first and of the second window of each picture that is seen through several."""
         order = torch.argsort(self.picture, stable=True)
         _, counts = self.picture[order].unique_consecutive(return_counts=True)
         first = (counts.cumsum(0) - counts)[counts > 1]

@@ -1,8 +1,8 @@
-"""Episodes for cloning: driven by the expert or by the agent, labelled by the expert, recorded beside the learner.
+"""Collection of episodes for cloning: driven by the expert or the agent, labelled by the expert, beside the learner.
 
 While the learner works on one episode, a second process simulates, renders and acts in the next, so that
 both cores are used. Its driver is the agent as it was when the trajectory was asked for, whichever process
-is faster: what is recorded depends on the seed alone.
+is faster: what is collected depends on the seed alone.
 """
 
 import os
@@ -33,17 +33,20 @@ MakeEnv = Callable[[str], gym.Env]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be recorded."""
+    """How an episode is to be collected."""
 
     episode_seed: int
+    """Given to the reset of the environment."""
     noise_seed: tuple[int, ...]
+    """Decides the noise on the actions."""
     by_student: bool
+    """Whether the agent drives, instead of the expert."""
     noise: float
     """Standard deviation of the noise on the driver's actions."""
     decisions: int | None = None
-    """After so many it is over, if not before."""
+    """Decisions after which the episode is cut short; None: only the environment ends it."""
     disguise: Disguise | None = None
-    """What the driver sees; what is recorded is the scene as it is."""
+    """Augments what the agent sees as it drives; collected are the observations without it."""
 
 
 @dataclass
@@ -51,7 +54,9 @@ class Trajectory:
     """An episode as a replay buffer takes it."""
 
     by_student: bool
+    """Whether the agent drove, instead of the expert."""
     first_obs: np.ndarray
+    """uint8 (channels, height, width), where layers are collected with one channel more."""
     transitions: list[dict] = field(default_factory=list)
     """Keyword arguments of `ReplayBuffer.append`, one for each decision."""
 
@@ -72,7 +77,8 @@ def collect(env: gym.Env, agent: Agent, expert: Expert, plan: Plan, layered: boo
     """Act in one episode; the environment tells its state in `info["state"]`, which only the expert reads.
 
     Args:
-        layered: record layers too, as the last channel of each observation.
+        env: observes pixels; its actions are in [-1, 1].
+        layered: collect layers too, as the last channel of each observation.
 
     Raises:
         ValueError: when the environment has no `layers`.
@@ -109,11 +115,12 @@ def collect(env: gym.Env, agent: Agent, expert: Expert, plan: Plan, layered: boo
 
 
 class Collector:
-    """Records in a process of its own, or right away where that is not wanted.
+    """Collects trajectories in a process of its own, or in this one as soon as they are asked for.
 
     Args:
-        make_env: is sent to the process, where it is called once.
-        layered: record layers too.
+        make_env: called once, in the process that collects.
+        own_process: whether to collect beside the caller.
+        layered: collect layers too, as the last channel of each observation.
     """
 
     def __init__(self, make_env: MakeEnv, own_process: bool, layered: bool = False) -> None:
@@ -121,7 +128,7 @@ class Collector:
         self._executor: ProcessPoolExecutor | None = None
 
     def begin(self, agent: Agent, expert: Expert, plan: Plan) -> "Pending":
-        """Start to record with the agent as it is now."""
+        """Start to collect a trajectory, with the agent and the expert as they are now."""
         if self._env is not None:
             return Pending.of(collect(self._env, agent, expert, plan, self._layered))
         with signals_blocked():
@@ -139,7 +146,7 @@ class Collector:
         return self._executor
 
     def close(self) -> None:
-        """End the process."""
+        """End the process that collects, if there is one."""
         if self._executor is not None:
             self._executor.shutdown(kill_workers=True)
             self._executor = None
@@ -166,6 +173,7 @@ class Pending:
 
     @classmethod
     def of(cls, trajectory: Trajectory) -> "Pending":
+        """A trajectory that is there already."""
         future: Future[Trajectory] = Future()
         future.set_result(trajectory)
         return cls(future)

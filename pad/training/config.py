@@ -30,7 +30,7 @@ class TrainingConfig:
     """Frames that are kept (recipe sac). Default: all of the run. Once frames are overwritten, a resumed run is no
     longer exactly the unbroken one."""
     weak_augmentation: WeakAugmentation = "random_crop"
-    """How each observation moves before anything learns from it."""
+    """How each observation is moved at random, to the size of the crop, before anything learns from it."""
     augmentations: tuple[AugmentationName, ...] = ()
     """Strong augmentations (recipe sac): Q learns from clean and augmented observations alike, towards the value of the
     clean ones (SVEA, Hansen et al., 2021). With critic state it is the actor that sees both."""
@@ -53,7 +53,7 @@ class TrainingConfig:
     evaluations: int = 10
     """How many times to evaluate in the training environment, evenly spread, the last time at the end."""
     evaluation_episodes: int = 5
-    """Episodes of each of them."""
+    """Episodes in each evaluation."""
     save_seconds: float = 60.0
     """Least time between two checkpoints."""
 
@@ -84,7 +84,7 @@ class TrainingConfig:
             raise ValueError(f"replay_capacity must be at least 10000 frames, got {self.replay_capacity}")
 
     def _check_recipe(self) -> None:
-        """What would be set and never read is a mistake."""
+        """Refuse settings that differ from their default and that the recipe never reads."""
         read = {name for names in RECIPES.values() for name in names} - set(RECIPES[self.recipe])
         for field_ in dataclasses.fields(self):
             if field_.name in read and getattr(self, field_.name) != _default(field_):

@@ -16,7 +16,13 @@ from pad.types import Metrics
 
 
 class StateLearner:
-    """Soft actor-critic of the expert, on batches of states, perhaps towards other goals."""
+    """Soft actor-critic of the expert, in place, on batches of states (batch, state).
+
+    Learning rate and target entropy move as `config` says, with the share of updates that are done.
+
+    Args:
+        relabelling: gives a share of each batch other goals; None where goals stay.
+    """
 
     def __init__(
         self, expert: Expert, action_size: int, config: ExpertConfig, relabelling: GoalRelabelling | None = None
@@ -26,13 +32,14 @@ class StateLearner:
         self._device = next(expert.parameters()).device
 
     def update(self, replay: ReplayBuffer) -> Metrics:
+        """One update of critic, actor and temperature on a batch that the buffer draws."""
         self._decay()
         batch = replay.sample(self._config.batch_size, self._device)
         return self._sac.update(batch if self._relabelling is None else self._relabelling(batch))
 
     def _decay(self) -> None:
         config, first = self._config, self._config.sac
-        # In a hundred steps: on CUDA each costs a new recording of the update.
+        # In a hundred steps: on CUDA each costs a new capture of the update.
         learning = max(config.steps - max(config.random_steps, 1), 1)
         done = 100 * self._sac.updates // learning / 100
         progress = (done - config.decay_start) / (1 - config.decay_start)
@@ -52,10 +59,10 @@ class StateLearner:
 
 
 class PixelLearner:
-    """Soft actor-critic and self-supervision of the agent, on the same random crops (Hansen et al., 2021).
+    """Soft actor-critic and self-supervision of the agent, in place, on shared random crops (Hansen et al., 2021).
 
     Args:
-        state_size: of the simulator's state where the critic sees it; None where it sees what the actor sees.
+        state_size: numbers in the simulator's state where the critic sees that; None where it sees the actor's images.
     """
 
     def __init__(self, agent: Agent, config: TrainingConfig, state_size: int | None = None) -> None:
@@ -68,6 +75,7 @@ class PixelLearner:
         self._weak, self._strong = config.weak_augmentation, make_augmenter(agent, config, config.augmentations)
 
     def update(self, replay: ReplayBuffer) -> Metrics:
+        """One update of the critic, and where they are due of actor, temperature and inverse dynamics."""
         whole, agent, weak = replay.sample(self._config.batch_size, self._agent.device), self._agent, self._weak
         batch = weakly_augmented_batch(whole, agent, weak)
         augmented = None

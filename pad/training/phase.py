@@ -12,7 +12,7 @@ import numpy as np
 from pad.types import Metrics
 
 Advance = Callable[[int], None]
-"""Told how much of a phase has been done since the last call."""
+"""Called with the units of a phase that were done since its last call; raises where the run is to stop."""
 
 
 @runtime_checkable
@@ -27,13 +27,13 @@ class Phase(Protocol):
     """Whether the pixel agent is worth evaluating in this phase."""
 
     def run_episode(self, advance: Advance) -> Metrics:
-        """Act in one episode, and learn."""
+        """Act in one episode and learn from it or beside it; returns the latest metrics and the episode's return."""
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """What the policy that is being trained would do, without noise."""
+        """The most likely action, in [-1, 1], of the policy that is being trained."""
 
     def note_evaluation(self, mean_return: float) -> None:
-        """How well `act` did just now."""
+        """Take note of the mean return of an evaluation of `act` that was just made."""
 
     def flush(self) -> None:
         """Write replay to disk."""

@@ -44,7 +44,7 @@ class Progress:
         self._run, self._checkpoint, self._phases = run, checkpoint, phases
         self._save_seconds, self._tracker = save_seconds, tracker
         self.index = 0
-        """Of the phase that is trained."""
+        """Number of the phase that is trained, from 0."""
         self.finished = False
         self._evaluated: dict[str, int] = {}
         """Evaluations of each phase so far."""

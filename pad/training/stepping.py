@@ -20,16 +20,16 @@ class Stepper(Protocol):
 
     action_shape: tuple[int, ...]
     state: np.ndarray | None
-    """The simulator's, after the last reset or step; None where the environment does not tell it."""
+    """The simulator's state after the last reset or step, float32; None where the environment does not tell it."""
 
     def reset(self, seed: int) -> np.ndarray:
-        """The first observation of an episode."""
+        """Begin an episode and return its first observation."""
 
     def begin(self, action: np.ndarray) -> None:
-        """Start a step."""
+        """Start a step with an action in [-1, 1]."""
 
     def finish(self) -> tuple[np.ndarray, float, bool, bool]:
-        """What came of it: next observation, reward, terminated, truncated.
+        """Wait for the step that was started: next observation, reward, terminated, truncated.
 
         Raises:
             ChildProcessError: when the environment's process died.
@@ -40,15 +40,22 @@ class Stepper(Protocol):
 
 
 def make_stepper(make_env: MakeEnv, observation: str, own_process: bool) -> Stepper:
-    """In a process of its own, or in this one, where the step is made at its end."""
+    """A stepper whose environment runs in a process of its own, or in this one.
+
+    Args:
+        observation: "pixels" or "state".
+
+    Raises:
+        ValueError: when the environment's actions are not a vector that spans -1 to 1.
+    """
     return ProcessStepper(make_env, observation) if own_process else InlineStepper(make_env(observation))
 
 
 def shape_of_actions(space: gym.Space) -> tuple[int, ...]:
-    """Of the actions that an agent of this package may take.
+    """Shape (action,) of the actions of a space that an agent of this package may act in.
 
     Raises:
-        ValueError: when they do not span -1 to 1.
+        ValueError: when the actions are not a vector or do not span -1 to 1.
     """
     if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
         raise ValueError(f"an agent's actions are a vector, Box(-1, 1, (n,)); this environment's are {space}")
@@ -61,7 +68,7 @@ def shape_of_actions(space: gym.Space) -> tuple[int, ...]:
 
 
 class InlineStepper:
-    """In this process: the step waits until it is finished, and is then made."""
+    """Steps an environment in this process; `begin` notes the action, and `finish` makes the step."""
 
     def __init__(self, env: gym.Env) -> None:
         self._env, self._action = env, np.zeros(0)
@@ -86,7 +93,7 @@ class InlineStepper:
 
 
 class ProcessStepper:
-    """In a process of its own, through Gymnasium's asynchronous environment."""
+    """Steps an environment in a process of its own, through Gymnasium's AsyncVectorEnv."""
 
     def __init__(self, make_env: MakeEnv, observation: str) -> None:
         with _death_told(), signals_blocked():
@@ -122,7 +129,7 @@ def _copied(state: Any) -> np.ndarray | None:
 
 
 class _death_told:  # noqa: N801  # used like a function
-    """Turns the ways in which a dead process shows itself into one."""
+    """Turns the errors by which a dead process shows itself into a ChildProcessError."""
 
     def __enter__(self) -> None:
         pass
