@@ -75,6 +75,18 @@ def test_the_actor_learns_on_augmented_observations_too(privileged):
                 torch.testing.assert_close(found.grad, expected.grad, rtol=1e-3, atol=1e-5)
 
 
+def test_an_update_that_fails_leaves_a_critic_that_still_learns(privileged, monkeypatch):
+    sac = AsymmetricSAC(make_agent(critic=False), 4, SACConfig())
+
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("pad.losses.actor_loss", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        sac.update(privileged)
+    assert all(parameter.requires_grad for parameter in sac.critic.parameters())
+
+
 def test_a_restored_learner_goes_on_as_if_never_stopped(privileged):
     def learner(seed):
         torch.manual_seed(seed)
