@@ -214,10 +214,10 @@ class StrongAugmenter:
             frames: uint8 (clips, time, colors, height, width), with one channel more for layers where
                 random_background is among the names.
         """
-        parts = frames.chunk(len(self.names)) if len(frames) else ()
-        # As many parts as kinds, or fewer where there are few clips.
         augmented = []
-        for name, part in zip(self.names, parts, strict=False):
+        for name, part in zip(self.names, frames.tensor_split(len(self.names)) if self.names else (), strict=True):
+            if not len(part):  # fewer clips than kinds
+                continue
             clips = part if name == LAYERED else part[:, :, : self._colors]
             augmented.append(draw_augmentation(name, clips, clips.shape[1], self.pictures)(clips, _ALL))
         return torch.cat(augmented) if augmented else frames[:, :, : self._colors]

@@ -88,6 +88,25 @@ def test_a_share_of_the_transitions_is_augmented_and_both_observations_alike():
     assert before[2:4, 3:].equal(after[2:4, :-3])  # an overlay moves from frame to frame
 
 
+def test_each_augmentation_has_its_part_however_few_clips_there_are(monkeypatch):
+    from pad import strong
+
+    names = ("random_convolution", "color_jitter", "random_overlay")
+    drawn: dict[str, int] = {}
+
+    def draw(name, frames, *_):
+        drawn[name] = len(frames)
+        return lambda clips, _: clips
+
+    monkeypatch.setattr(strong, "draw_augmentation", draw)
+    shares = {}
+    for count in (2, 4, 7, 32, 42):
+        drawn.clear()
+        StrongAugmenter(names, 3).clips(torch.zeros(count, 1, 3, 4, 4, dtype=torch.uint8))
+        shares[count] = list(drawn.values())
+    assert shares == {2: [1, 1], 4: [2, 1, 1], 7: [3, 2, 2], 32: [11, 11, 10], 42: [14, 14, 14]}
+
+
 def test_without_names_or_share_nothing_is_augmented():
     obs = torch.randint(256, (4, 9, 16, 16), dtype=torch.uint8)
     for names, share in (((), 0.5), (("random_convolution",), 0.0)):

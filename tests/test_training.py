@@ -18,12 +18,12 @@ from conftest import SMALL, make_agent
 
 from envs.gradient import make_gradient_env
 from pad.augmentations import center_crop, random_crop
-from pad.checkpoint import Checkpoint, load_checkpoint
-from pad.cloning import CloneConfig
+from pad.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_train_state
+from pad.cloning import CloneConfig, Cloning
 from pad.deployment import FrozenPolicy
 from pad.evaluation import run_episode
 from pad.expert import ExpertConfig
-from pad.sac import SACConfig
+from pad.sac import SAC, SACConfig
 from pad.tracking import Tracker, TrackingConfig
 from pad.training import Interrupted, Run, TrainingConfig, make_phases, train
 from pad.training.augmentation import weakly_augmented_batch
@@ -199,9 +199,6 @@ def test_an_interrupt_when_all_is_learned_stops_too_and_what_is_left_is_done_on_
 
 @pytest.mark.parametrize("config", [SAC_TINY, CLONE_TINY], ids=["sac", "clone"])
 def test_what_went_wrong_does_not_take_the_place_of_the_last_good_checkpoint(tmp_path, config, monkeypatch):
-    from pad.cloning import Cloning
-    from pad.sac import SAC
-
     calls = []
     for kind in (Cloning, SAC):
         update = kind.update
@@ -217,6 +214,35 @@ def test_what_went_wrong_does_not_take_the_place_of_the_last_good_checkpoint(tmp
         run_training(tmp_path, config)
     if config.recipe == "sac":
         assert all(value.isfinite().all() for value in weights(tmp_path).values())
+
+
+@pytest.mark.parametrize("config", [SAC_TINY, CLONE_TINY], ids=["sac", "clone"])
+def test_weights_that_are_no_numbers_do_not_take_the_place_of_the_last_good_ones_whatever_metrics_say(
+    tmp_path, config, monkeypatch
+):
+    # In the last update of an episode, whose metrics are those of before the step.
+    kind, last, calls = (SAC, 20, []) if config.recipe == "sac" else (Cloning, 6, [])
+    update = kind.update
+
+    def ruinous(self, *given, **named):
+        metrics = update(self, *given, **named)
+        calls.append(1)
+        if len(calls) == last:
+            next(p for p in (self._agent if kind is Cloning else self.networks).parameters()).data.fill_(float("nan"))
+        return dict.fromkeys(metrics, 0.0)
+
+    monkeypatch.setattr(kind, "update", ruinous)
+    with pytest.raises(ValueError, match="training went wrong in .*: its weights are no numbers"):
+        run_training(tmp_path, dataclasses.replace(config, save_seconds=0.0))
+    state = load_train_state(find_checkpoint(tmp_path))
+    assert all(value.isfinite().all() for value in tensors_in(state))
+
+
+def tensors_in(state):
+    if isinstance(state, torch.Tensor):
+        return [state]
+    values = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
+    return [tensor for value in values for tensor in tensors_in(value)]
 
 
 def test_a_checkpoint_says_whether_its_run_is_finished(tmp_path):

@@ -1,6 +1,7 @@
 """How far a training run has come: in memory after each episode, and from time to time on disk."""
 
 import time
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,9 +105,13 @@ class Progress:
         self._ended[self.phase.name] = self.phase.done
 
     def note(self) -> None:
-        """Remember the run as it is now, at the end of an episode."""
+        """Remember the run as it is now, at the end of an episode.
+
+        Raises:
+            ValueError: when what was learned is no number any more; what was noted and saved before is left.
+        """
         agent = self._checkpoint.agent
-        self._noted = {
+        noted = {
             "phase": self.index,
             "state": deepcopy(self.phase.state_dict()),
             "evaluated": dict(self._evaluated),
@@ -117,7 +122,15 @@ class Progress:
             "agent": {name: value.detach().clone() for name, value in agent.state_dict().items()},
         }
         if agent.device.type == "cuda":
-            self._noted["cuda_rng"] = torch.cuda.get_rng_state(agent.device)
+            noted["cuda_rng"] = torch.cuda.get_rng_state(agent.device)
+        # Metrics are of before an update's step: its weights they do not show.
+        if not all(bool(tensor.isfinite().all()) for tensor in _tensors([noted["state"], noted["agent"]])):
+            phase = self.phase
+            raise ValueError(
+                f"training went wrong in {phase.name} at {phase.done} of {phase.total} {phase.unit}: its weights are "
+                "no numbers; smaller steps may help"
+            )
+        self._noted = noted
 
     def save_sometimes(self) -> None:
         """Write the noted state if the last time was long enough ago."""
@@ -142,3 +155,13 @@ class Progress:
         written = Checkpoint(agent, self._checkpoint.env, about)
         save_checkpoint(self._run.checkpoint, written, train_state, model=phase.trains_agent)
         self._saved = time.monotonic()
+
+
+def _tensors(state: Any) -> Iterator[torch.Tensor]:
+    """All floating-point tensors in nested containers."""
+    if isinstance(state, torch.Tensor):
+        if state.is_floating_point():
+            yield state
+    elif isinstance(state, (dict, list, tuple)):
+        for value in state.values() if isinstance(state, dict) else state:
+            yield from _tensors(value)
