@@ -34,8 +34,8 @@ class Gate:
         self._loss.reset()
         self._distance.reset()
 
-    def is_open(self, loss: float | None, channels: np.ndarray | None = None, decision: int | None = None) -> bool:
-        """Whether to learn, given the newest transition's loss and its features, where they count.
+    def update(self, loss: float | None, channels: np.ndarray | None = None, decision: int | None = None) -> bool:
+        """Take note of the newest transition's loss and features, where they count; says whether to learn.
 
         What is no number keeps it shut and leaves no trace.
 

@@ -288,7 +288,7 @@ def allowed(budget: Budget, clock: Clock, period: float, count: int, takes: floa
     done = 0
     for _ in range(count):
         with budget.spending():
-            if budget.allows():
+            if budget.take():
                 done += 1
                 clock.now += takes
         clock.now += period
@@ -305,9 +305,9 @@ def test_updates_a_second_are_as_many_as_were_asked_for_in_any_loop(loop, rate, 
 def test_no_updates_are_saved_up_in_a_pause():
     clock = Clock()
     budget = Budget(updates_per_second=10.0, clock=clock)
-    assert [budget.allows(), budget.allows()] == [True, False]
+    assert [budget.take(), budget.take()] == [True, False]
     clock.now += 60
-    assert [budget.allows(), budget.allows()] == [True, False]
+    assert [budget.take(), budget.take()] == [True, False]
 
 
 def test_milliseconds_are_kept_on_average_however_long_a_step_takes():
@@ -335,7 +335,7 @@ def test_a_pause_of_a_minute_is_not_paid_for_by_minutes_without_learning():
     clock = Clock()
     budget = Budget(milliseconds=10.0, clock=clock)
     with budget.spending():
-        assert budget.allows()
+        assert budget.take()
         clock.now += 60
     assert allowed(budget, clock, 0.05, 400, takes=0.001) > 150
 

@@ -19,47 +19,47 @@ def features(episodes: int, decisions: int = 200, channels: int = 4, seed: int =
 def test_the_gate_opens_above_the_usual_loss_and_shuts_below():
     gate = Gate(TRAINING, factor=1.5)
     for _ in range(PHASES[-1]):
-        assert not gate.is_open(0.019)
-    assert not gate.is_open(0.05)  # the average is still low
-    assert gate.is_open(1.0)
-    assert gate.is_open(0.019)  # and now still high
+        assert not gate.update(0.019)
+    assert not gate.update(0.05)  # the average is still low
+    assert gate.update(1.0)
+    assert gate.update(0.019)  # and now still high
     for _ in range(10 * WINDOW):
-        last = gate.is_open(0.01)
+        last = gate.update(0.01)
     assert not last
 
 
 def test_what_is_usual_at_the_start_of_an_episode_is_not_later():
     gate = Gate(TRAINING, factor=1.0)
-    opened = [gate.is_open(0.03) for _ in range(100)]
+    opened = [gate.update(0.03) for _ in range(100)]
     assert not any(opened[: PHASES[2]])
     assert all(opened[PHASES[2] :])
     gate.reset()
-    assert not gate.is_open(0.03)
+    assert not gate.update(0.03)
 
 
 def test_with_features_the_gate_opens_only_when_these_are_unusual_too():
     known = FeatureRange.of(features(5))
     gate = Gate(Calibration(0.01, TRAINING.usual_loss, 5, known), factor=1.0, feature_factor=1.0)
     inside = features(1, seed=1)[0]
-    assert sum(gate.is_open(1.0, row) for row in inside) < 20  # one in a hundred, in runs
+    assert sum(gate.update(1.0, row) for row in inside) < 20  # one in a hundred, in runs
     outside = inside + 1.0
-    assert all([gate.is_open(1.0, row) for row in outside][30:])
+    assert all([gate.update(1.0, row) for row in outside][30:])
 
 
 def test_a_factor_that_is_none_asks_for_nothing():
     known = FeatureRange.of(features(5))
     gate = Gate(Calibration(0.01, TRAINING.usual_loss, 5, known), factor=None, feature_factor=1.0)
-    assert gate.is_open(0.0, np.full(4, 50.0))
-    assert Gate(TRAINING, factor=None).is_open(0.0)
+    assert gate.update(0.0, np.full(4, 50.0))
+    assert Gate(TRAINING, factor=None).update(0.0)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_what_is_no_number_keeps_the_gate_shut_and_leaves_no_trace(bad):
     known = FeatureRange.of(features(5))
     gate = Gate(Calibration(0.01, TRAINING.usual_loss, 5, known), factor=1.0, feature_factor=1.0)
-    assert not gate.is_open(bad, np.full(4, 50.0))
-    assert not gate.is_open(1.0, np.full(4, bad))
-    assert not gate.is_open(0.01, np.full(4, 5.0))
+    assert not gate.update(bad, np.full(4, 50.0))
+    assert not gate.update(1.0, np.full(4, bad))
+    assert not gate.update(0.01, np.full(4, 5.0))
 
 
 def test_features_that_were_never_measured_cannot_be_asked_for():
@@ -69,6 +69,6 @@ def test_features_that_were_never_measured_cannot_be_asked_for():
 
 def test_the_phase_is_that_of_the_decision_where_it_is_told():
     calibration = Calibration(0.1, (10.0, 0.1, 0.1, 0.1, 0.1), 1)
-    assert not Gate(calibration, 1.0).is_open(1.0)
-    assert not Gate(calibration, 1.0).is_open(1.0, decision=0)
-    assert Gate(calibration, 1.0).is_open(1.0, decision=8)
+    assert not Gate(calibration, 1.0).update(1.0)
+    assert not Gate(calibration, 1.0).update(1.0, decision=0)
+    assert Gate(calibration, 1.0).update(1.0, decision=8)

@@ -49,7 +49,7 @@ def scene(shift: int = 0, seed: int = 0) -> np.ndarray:
 def stream(guard: FrameGuard, count: int = 10) -> None:
     """Show the guard some frames that move a little."""
     for step in range(count):
-        assert guard.fault(scene((0, 1, 2, 1)[step % 4])) is None
+        assert guard.check(scene((0, 1, 2, 1)[step % 4])) is None
 
 
 class TestFrames:
@@ -68,37 +68,37 @@ class TestFrames:
     def test_what_no_working_camera_sends_is_told_with_its_reason(self, bad, reason):
         guard = FrameGuard([CAMERA])
         stream(guard)
-        assert guard.fault(bad) == reason
-        assert guard.fault(scene(1)) is None
+        assert guard.check(bad) == reason
+        assert guard.check(scene(1)) is None
 
     def test_one_black_frame_in_a_stack_is_enough(self):
         guard, obs = FrameGuard([CAMERA]), scene()
         obs[3:6] = 0
-        assert guard.fault(obs) == "constant"
+        assert guard.check(obs) == "constant"
 
     def test_a_picture_of_one_colour_shows_nothing_although_its_channels_differ(self):
         obs = np.zeros((9, 24, 24), np.uint8)
         obs[[1, 4, 7]] = 200
-        assert FrameGuard([CAMERA]).fault(obs) == "constant"
+        assert FrameGuard([CAMERA]).check(obs) == "constant"
 
     def test_numbers_that_are_none_are_told_in_float_pictures(self):
         guard = FrameGuard([Camera((3, 8, 8), dtype="float32", low=0.0, high=1.0)])
         obs = np.random.default_rng(0).random((3, 8, 8)).astype(np.float32)
-        assert guard.fault(obs) is None
+        assert guard.check(obs) is None
         obs[0, 0, 0] = np.nan
-        assert guard.fault(obs) == "not_finite"
+        assert guard.check(obs) == "not_finite"
 
     def test_a_scene_that_changes_and_stays_is_taken_after_one_decision(self):
         guard = FrameGuard([CAMERA])
         stream(guard)
-        assert guard.fault(scene(0, seed=7)) == "sudden"
-        assert guard.fault(scene(1, seed=7)) is None
-        assert guard.fault(scene(2, seed=7)) is None
+        assert guard.check(scene(0, seed=7)) == "sudden"
+        assert guard.check(scene(1, seed=7)) is None
+        assert guard.check(scene(2, seed=7)) is None
 
     def test_noise_that_never_ends_is_taken_for_what_it_is(self):
         guard, rng = FrameGuard([CAMERA]), np.random.default_rng(0)
         stream(guard)
-        faults = [guard.fault(rng.integers(256, size=(9, 24, 24)).astype(np.uint8)) for _ in range(PATIENCE + 1)]
+        faults = [guard.check(rng.integers(256, size=(9, 24, 24)).astype(np.uint8)) for _ in range(PATIENCE + 1)]
         assert faults == ["sudden"] * PATIENCE + [None]
 
     def test_single_frames_of_noise_are_told_again_after_noise_that_was_taken_for_a_scene(self):
@@ -109,11 +109,11 @@ class TestFrames:
 
         stream(guard)
         for _ in range(PATIENCE + 2):
-            guard.fault(noise())
+            guard.check(noise())
         caught = []
         for step in range(400):
             glitch = step % 25 == 24
-            fault = guard.fault(noise() if glitch else scene((0, 1, 2, 1)[step % 4]))
+            fault = guard.check(noise() if glitch else scene((0, 1, 2, 1)[step % 4]))
             if glitch:
                 caught.append(fault)
         assert caught[2:] == ["sudden"] * 14
@@ -121,7 +121,7 @@ class TestFrames:
     def test_a_scene_in_which_every_frame_differs_is_soon_taken_for_what_it_is(self):
         guard, rng = FrameGuard([CAMERA]), np.random.default_rng(0)
         stream(guard, 40)
-        faults = [guard.fault(rng.integers(256, size=(9, 24, 24)).astype(np.uint8)) for _ in range(40)]
+        faults = [guard.check(rng.integers(256, size=(9, 24, 24)).astype(np.uint8)) for _ in range(40)]
         assert faults[PATIENCE:] == [None] * (40 - PATIENCE)
 
     @pytest.mark.parametrize("rest", [10, 30])
@@ -138,22 +138,22 @@ class TestFrames:
             frame = smooth[:, :, int(place) : int(place) + 24].astype(np.uint8)
             steps.append(0.0 if before is None else np.abs(frame.astype(float) - before).mean() / 255)
             before = frame.astype(float)
-            faults.append(guard.fault(np.concatenate([frame] * 3)))
+            faults.append(guard.check(np.concatenate([frame] * 3)))
         assert max(steps) > 0.08
         assert faults == [None] * len(faults)
 
     def test_an_observation_that_is_not_the_newest_leaves_no_trace(self):
         guard = FrameGuard([CAMERA])
         stream(guard)
-        assert guard.fault(scene(0, seed=7), remember=False) is None
-        assert guard.fault(np.zeros((9, 24, 24), np.uint8), remember=False) == "constant"
-        assert guard.fault(scene(1)) is None
+        assert guard.check(scene(0, seed=7), remember=False) is None
+        assert guard.check(np.zeros((9, 24, 24), np.uint8), remember=False) == "constant"
+        assert guard.check(scene(1)) is None
 
     def test_the_first_frame_of_an_episode_may_look_like_anything(self):
         guard = FrameGuard([CAMERA])
         stream(guard)
         guard.reset()
-        assert guard.fault(scene(0, seed=7)) is None
+        assert guard.check(scene(0, seed=7)) is None
 
 
 class TestTrial:
@@ -237,7 +237,7 @@ class Scripted:
     def reset(self) -> None:
         pass
 
-    def is_open(self, loss, channels=None, decision=None) -> bool:
+    def update(self, loss, channels=None, decision=None) -> bool:
         self.shown.append(channels)
         return self.states.pop(0)
 
@@ -376,7 +376,7 @@ def test_decisions_at_which_the_gate_is_shut_do_not_use_up_what_a_policy_is_eage
     class Shut:
         needs_loss = False
 
-        def is_open(self, loss, channels, decision):
+        def update(self, loss, channels, decision):
             return next(opened)
 
     learner._gate, learner._judged = Shut(), lambda seen: None
@@ -676,7 +676,7 @@ def test_noise_at_the_start_does_not_blind_the_guard_to_noise():
     def noise():
         return rng.integers(256, size=(9, 24, 24)).astype(np.uint8)
 
-    faults = [guard.fault(obs) for obs in (scene(), noise(), scene(1), noise(), scene(2), noise())]
+    faults = [guard.check(obs) for obs in (scene(), noise(), scene(1), noise(), scene(2), noise())]
     assert faults == [None, "sudden", None, "sudden", None, "sudden"]
 
 
@@ -745,7 +745,7 @@ def test_a_camera_that_stands_still_is_counted_in_a_row(agent):
 
 def test_the_gate_knows_the_decision_in_the_episode_though_nothing_was_learned_from_some(calibrated):
     policy, numbers = AdaptivePolicy(calibrated, guarded(frames=True, gate_features=1.0)), []
-    policy._learner._gate.is_open = lambda loss, channels, decision: numbers.append(decision) or True
+    policy._learner._gate.update = lambda loss, channels, decision: numbers.append(decision) or True
     action = np.zeros(2, np.float32)
     for _ in range(2):
         policy.observe(scene(0), action, scene(1))
@@ -760,7 +760,7 @@ def test_a_gate_at_home_compares_the_loss_of_the_trained_weights(calibrated):
     policy = AdaptivePolicy(calibrated, guarded(gate=1.0, home=True, gate_features=None))
     shown, trained = [], as_model(calibrated)
     gate = policy._learner._gate
-    gate.is_open = lambda loss, channels, decision: shown.append(loss) or True
+    gate.update = lambda loss, channels, decision: shown.append(loss) or True
     for step, transition in enumerate(transitions(6)):
         policy.observe(*transition)
         assert shown[-1] == pytest.approx(trained.measure(trained.transition(*transition)), rel=1e-5), step
@@ -771,7 +771,7 @@ def test_how_fast_scenes_change_is_remembered_from_one_episode_to_the_next():
     guard, rng = FrameGuard([CAMERA]), np.random.default_rng(0)
 
     def faults(count: int) -> list:
-        return [guard.fault(rng.integers(256, size=(9, 24, 24)).astype(np.uint8)) for _ in range(count)]
+        return [guard.check(rng.integers(256, size=(9, 24, 24)).astype(np.uint8)) for _ in range(count)]
 
     assert None in faults(20)
     guard.reset()

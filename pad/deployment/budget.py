@@ -37,8 +37,8 @@ class Budget:
         self._milliseconds, self._rate, self._clock = milliseconds, updates_per_second, clock
         self._unspent, self._due = 0.0, -float("inf")
 
-    def allows(self) -> bool:
-        """Whether to learn now; a yes counts as done."""
+    def take(self) -> bool:
+        """Take the time for one learning opportunity, if there is any; says whether there was."""
         if self._milliseconds is not None and self._unspent < 0:
             return False
         if self._rate is None:

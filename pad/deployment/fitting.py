@@ -178,7 +178,7 @@ class _Data:
 
 def _check_pictures(model: Model, episodes: Sequence[RecordedEpisode]) -> None:
     middles = [episode.observations[len(episode) // 2] for episode in episodes]
-    if all(FrameGuard(model.cameras).fault(obs) == "constant" for obs in middles):
+    if all(FrameGuard(model.cameras).check(obs) == "constant" for obs in middles):
         ranges = ", ".join(f"{camera.low:g} (black) to {camera.high:g} (white)" for camera in model.cameras)
         raise ValueError(f"the recorded pictures are of one colour each: are their values from {ranges}, as declared?")
 

@@ -34,7 +34,7 @@ TRIAL_PATIENCE = 8
 class FrameGuard:
     """Tells observations of a working camera from others, by their pixels and those of the last valid one.
 
-    `fault` answers None, or why an observation is not valid: `type`, `shape`, `dtype` (not what was
+    `check` answers None, or why an observation is not valid: `type`, `shape`, `dtype` (not what was
     declared), `not_finite`, `constant` (black, white, or any one colour), `sudden` (far from the frame
     before, and the next one far from it again: noise, a shifted picture; a scene that changes and stays is
     taken after one decision).
@@ -56,7 +56,7 @@ class FrameGuard:
         self._doubted: list[np.ndarray] | None = None
         self._steps: list[float] = []
 
-    def fault(self, obs: Observation, remember: bool = True) -> str | None:
+    def check(self, obs: Observation, remember: bool = True) -> str | None:
         """Why not to use an observation, the next one in the stream; None when it is valid.
 
         Args:

@@ -124,7 +124,7 @@ class Intake:
     def _judge(self, fingerprint: Any, obs: Observation, newest: bool = True) -> Seen | None:
         """The observation's tensors, or None; unless others came since it is remembered."""
         self._check_declaration(obs)
-        fault = None if self._guard is None else self._guard.fault(obs, remember=newest)
+        fault = None if self._guard is None else self._guard.check(obs, remember=newest)
         if fault is not None:
             self.counts[f"frames_{fault}"] += 1
             if fault == "type" and obs is not None:

@@ -200,7 +200,7 @@ class Learner:
         if self._gate is None and self._trial is None and self.config.guards.explosion is None:
             return self._learn()
         gate, after = self._gate, self.features.of(transition.next_obs, self.weights)
-        if gate is not None and not gate.needs_loss and not self._is_open(None, transition):
+        if gate is not None and not gate.needs_loss and not self._gate_opens(None, transition):
             self._shut()
             return {"updates": 0}
         if not self._needs_loss():
@@ -210,7 +210,11 @@ class Learner:
         if not math.isfinite(loss):
             self._fail("not_finite")
             return measured
-        if gate is not None and gate.needs_loss and not self._is_open(self._judged_loss(loss, transition), transition):
+        if (
+            gate is not None
+            and gate.needs_loss
+            and not self._gate_opens(self._judged_loss(loss, transition), transition)
+        ):
             self._shut()
             return measured
         if self._exploded(transition, loss):
@@ -229,9 +233,9 @@ class Learner:
         guarded = self.config.guards.explosion is not None
         return guarded and self.weights is not self.trained and self._decisions % CHECK_EVERY == 0
 
-    def _is_open(self, loss: float | None, transition: Transition) -> bool:
+    def _gate_opens(self, loss: float | None, transition: Transition) -> bool:
         assert self._gate is not None
-        return self._gate.is_open(loss, self._judged(transition.next_obs), transition.decision)
+        return self._gate.update(loss, self._judged(transition.next_obs), transition.decision)
 
     def _judged_loss(self, loss: float, transition: Transition) -> float:
         """What the gate compares with training, given the loss under the weights in use."""

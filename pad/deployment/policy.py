@@ -107,10 +107,10 @@ class AdaptivePolicy:
         budget = budget or Budget()
         self._background: Background | None = None
         if adaptation == "inline":
-            self._learner = Learner(self._model, self.config, seed, budget.allows)
+            self._learner = Learner(self._model, self.config, seed, budget.take)
             self._features = self._learner.features
         else:
-            self._learner = Learner(self._model.copy(), self.config, seed, budget.allows)
+            self._learner = Learner(self._model.copy(), self.config, seed, budget.take)
             self._features = Features(self._model)
             self._background = Background(self._learner, budget)
             self._parameters = list(self._model.moving(self.config).values())
