@@ -200,8 +200,7 @@ class Learner:
         if self._gate is None and self._trial is None and self.config.guards.explosion is None:
             return self._learn()
         gate, after = self._gate, self.features.of(transition.next_obs, self.weights)
-        if gate is not None and not gate.needs_loss and not self._gate_opens(None, transition):
-            self._shut()
+        if gate is not None and not gate.needs_loss and self._stays_shut(transition):
             return {"updates": 0}
         if not self._needs_loss():
             return self._learn()
@@ -210,12 +209,7 @@ class Learner:
         if not math.isfinite(loss):
             self._fail("not_finite")
             return measured
-        if (
-            gate is not None
-            and gate.needs_loss
-            and not self._gate_opens(self._judged_loss(loss, transition), transition)
-        ):
-            self._shut()
+        if gate is not None and gate.needs_loss and self._stays_shut(transition, loss):
             return measured
         if self._exploded(transition, loss):
             self._fail("explosion")
@@ -233,9 +227,20 @@ class Learner:
         guarded = self.config.guards.explosion is not None
         return guarded and self.weights is not self.trained and self._decisions % CHECK_EVERY == 0
 
-    def _gate_opens(self, loss: float | None, transition: Transition) -> bool:
+    def _stays_shut(self, transition: Transition, loss: float | None = None) -> bool:
+        """Whether the gate says to learn nothing, given the loss under the weights in use, where it counts.
+
+        What was learned is kept; where the settings say so, the trained weights act until the gate opens.
+        """
         assert self._gate is not None
-        return self._gate.update(loss, self._judged(transition.next_obs), transition.decision)
+        judged = None if loss is None else self._judged_loss(loss, transition)
+        if self._gate.update(judged, self._judged(transition.next_obs), transition.decision):
+            return False
+        self.counts["gate"] += 1
+        if self.config.guards.home and self.weights is not self.trained:
+            self.counts["home"] += 1
+            self._use(self.trained)
+        return True
 
     def _judged_loss(self, loss: float, transition: Transition) -> float:
         """What the gate compares with training, given the loss under the weights in use."""
@@ -247,13 +252,6 @@ class Learner:
         weights = self.trained if self.config.guards.home else self.weights
         with self._holding(weights):
             return self.model.channels(self.features.of(seen, weights))
-
-    def _shut(self) -> None:
-        """Learn nothing; where the settings say so, act as trained until the gate opens. What was learned is kept."""
-        self.counts["gate"] += 1
-        if self.config.guards.home and self.weights is not self.trained:
-            self.counts["home"] += 1
-            self._use(self.trained)
 
     @torch.no_grad()
     def _loss_between(self, features: Tensor, transition: Transition, next_features: Tensor) -> float:
