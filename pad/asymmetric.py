@@ -18,7 +18,7 @@ from pad.optimization import adam, load_optimizers, states_of, step
 from pad.precision import Precision, autocast
 from pad.sac import SACConfig, frozen, soft_td_target
 from pad.temperature import Temperature
-from pad.types import Batch, Metrics
+from pad.types import Batch, Metrics, read
 
 
 class AsymmetricSAC:
@@ -76,7 +76,7 @@ class AsymmetricSAC:
         q1, q2 = self.critic(batch.extras["state"], batch.action)
         loss = losses.critic_loss(q1, q2, target)
         step(self._optimizers["critic"], loss)
-        return {"critic_loss": loss.item(), "q_value": target.mean().item()}
+        return read({"critic_loss": loss, "q_value": target.mean()})
 
     def _update_actor(self, batch: Batch, self_supervise: bool, augmented: Tensor | None) -> Metrics:
         agent, head = self.agent, self.agent.inverse_dynamics if self_supervise else None
@@ -91,14 +91,14 @@ class AsymmetricSAC:
         with frozen(self.critic) as critic:
             q1, q2 = critic(batch.extras["state"].repeat(len(shown), 1), policy.action)
             loss = losses.actor_loss(q1, q2, policy.log_prob, self.temperature.alpha)
-            metrics: Metrics = {"actor_loss": loss.item(), "entropy": -policy.log_prob.mean().item()}
+            measured = {"actor_loss": loss, "entropy": -policy.log_prob.mean()}
             if head is not None and branched is not None:
                 inferred = losses.inverse_dynamics_loss(head.infer(*branched.chunk(2)), batch.action)
-                metrics["inverse_dynamics_loss"] = inferred.item()
+                measured["inverse_dynamics_loss"] = inferred
                 loss = loss + inferred
             step(self._optimizers["actor"], loss)
         self.temperature.update(policy.log_prob)
-        return {**metrics, "temperature": self.temperature.alpha.item()}
+        return read({**measured, "temperature": self.temperature.alpha})
 
     def state_dict(self) -> dict[str, Any]:
         return {

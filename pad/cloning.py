@@ -20,7 +20,7 @@ from pad.networks import Critic
 from pad.precision import Precision, autocast
 from pad.settings import check_fields
 from pad.strong import AugmentationName
-from pad.types import Batch, Metrics
+from pad.types import Batch, Metrics, read
 
 
 @dataclass(frozen=True)
@@ -162,12 +162,8 @@ class Cloning:
         self._optimizer.step()
         self.updates += 1
         self._accumulate()
-        return {
-            "cloning_loss": imitation.item(),
-            "inverse_dynamics_loss": inverse.item(),
-            "state_loss": state.item(),
-            **({} if regret is None else {"regret": regret.item()}),
-        }
+        measured = {"cloning_loss": imitation, "inverse_dynamics_loss": inverse, "state_loss": state}
+        return read(measured if regret is None else {**measured, "regret": regret})
 
     def _regret(self, states: Tensor, action: Tensor, expert_action: Tensor) -> Tensor | None:
         if not self._config.regret_weight or self._critic is None:

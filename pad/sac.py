@@ -22,7 +22,7 @@ from pad.optimization import adam, load_optimizers, states_of, step
 from pad.precision import Precision, autocast
 from pad.settings import check_fields
 from pad.temperature import Temperature
-from pad.types import Batch, Metrics, Scalars, Vectors
+from pad.types import Batch, Metrics, Scalars, Vectors, read
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class SAC:
         strong = () if augmented is None else (augmented,)
         measured = self._captured[kind](partial(self._update, *kind), (*inputs, *strong))
         self._updates += 1
-        return dict(zip(measured, torch.stack(list(measured.values())).tolist(), strict=True))
+        return read(measured)
 
     def _update(
         self,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
@@ -69,3 +70,8 @@ class Drifting(Protocol):
 
 State = Mapping[str, object]
 """Plain containers, numbers and tensors: what a checkpoint may hold."""
+
+
+def read(measured: Mapping[str, Tensor]) -> Metrics:
+    """Values of scalar tensors: all at once, since each reading waits for a GPU."""
+    return dict(zip(measured, torch.stack([value.detach() for value in measured.values()]).tolist(), strict=True))
