@@ -10,7 +10,7 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 from conftest import SMALL, make_agent
-from test_commands import call, run
+from test_commands import ROOT, call, run
 
 from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from pad.deployment import AdaptivePolicy
@@ -524,3 +524,20 @@ def test_a_function_that_fails_shows_where(folder):
     assert result.returncode == 2
     assert "raise OSError" in result.stderr
     assert result.stderr.strip().splitlines()[-1].startswith("error: my_robot:make_raw failed: OSError('no camera")
+
+
+@pytest.mark.slow
+def test_the_whole_example_of_the_documents_runs_as_it_stands(tmp_path):
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    (module,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "def make_policy" in code)
+    (tmp_path / "my_robot.py").write_text(module)
+    (commands,) = (
+        code for code in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) if "REPO/scripts/record.py" in code
+    )
+    lines = commands.strip().splitlines()
+    assert [line.split()[1] for line in lines] == [f"REPO/scripts/{name}.py" for name in ("record", "fit_head", "eval")]
+    for line in lines:
+        result = run(line.removeprefix("python REPO/scripts/"), tmp_path)
+        assert result.returncode == 0, result.stderr
+    shifts = json.loads((tmp_path / "result.json").read_text())["shifts"]
+    assert list(shifts) == ["my_robot:make_env", "my_robot:at_dusk"]
