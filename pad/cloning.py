@@ -30,8 +30,8 @@ class CloneConfig:
     episodes: int = 120
     """Episodes that are recorded."""
     expert_episodes: int = 10
-    """Episodes at first that the expert drives alone, before learning begins."""
-    episode_length: int | None = None
+    """Episodes at first in which the expert acts alone, before learning begins."""
+    max_episode_steps: int | None = None
     """Decisions after which a recorded episode is cut short: more beginnings among as many pictures. Default: whole
     episodes."""
     student_share: float = 0.5
@@ -81,8 +81,8 @@ class CloneConfig:
         for name in ("learning_rate", "final_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} of the clone must be positive, got {getattr(self, name)}")
-        if self.episode_length is not None and self.episode_length < 1:
-            raise ValueError(f"episode_length must be at least 1, got {self.episode_length}")
+        if self.max_episode_steps is not None and self.max_episode_steps < 1:
+            raise ValueError(f"max_episode_steps must be at least 1, got {self.max_episode_steps}")
         if not 1 <= self.expert_episodes <= self.episodes:
             raise ValueError(
                 f"expert_episodes must be from 1 to episodes ({self.episodes}), got {self.expert_episodes}"

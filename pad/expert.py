@@ -22,7 +22,7 @@ class ExpertConfig:
     batch_size: int = 256
     hidden: int = 256
     """Units in each of the two hidden layers."""
-    episode_length: int | None = None
+    max_episode_steps: int | None = None
     """Decisions after which an episode of its training is cut short, as by a time limit: values are bootstrapped past
     it, and the expert meets more beginnings. Default: whole episodes."""
     redrawn_goals: float = 0.0
@@ -41,7 +41,7 @@ class ExpertConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("steps", "batch_size", "hidden", "episode_length"):
+        for name in ("steps", "batch_size", "hidden", "max_episode_steps"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} of the expert must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.random_steps < self.steps:

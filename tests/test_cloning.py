@@ -163,7 +163,7 @@ def test_what_helps_while_training_is_no_part_of_the_agent(batch):
         ({"action_noise": -0.5}, "action_noise must be at least 0, got -0.5"),
         ({"regret_weight": -1.0}, "regret_weight must be at least 0, got -1.0"),
         ({"student_share": 2.0}, "student_share"),
-        ({"episode_length": 0}, "episode_length must be at least 1, got 0"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, got 0"),
         ({"centered_share": 1.5}, "centered_share must be from 0 to 1, got 1.5"),
     ],
 )

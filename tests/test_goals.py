@@ -146,7 +146,7 @@ def test_goals_need_an_environment_that_tells_them(tmp_path):
 
 
 def test_an_episode_of_the_experts_training_is_cut_short_and_the_next_begins_elsewhere(tmp_path):
-    phase = expert_phase(tmp_path, episode_length=3)
+    phase = expert_phase(tmp_path, max_episode_steps=3)
     told = []
     for _ in range(4):
         phase.run_episode(told.append)
@@ -158,7 +158,7 @@ def test_an_episode_of_the_experts_training_is_cut_short_and_the_next_begins_els
 
 
 def test_an_episode_that_a_clone_learns_from_is_cut_short_too(tmp_path):
-    clone = dataclasses.replace(CLONE_TINY.clone, episode_length=3)
+    clone = dataclasses.replace(CLONE_TINY.clone, max_episode_steps=3)
     phase = make_phases(make_agent(critic=False), make_gradient_env, dataclasses.replace(CLONE_TINY, clone=clone), 0,
                         tmp_path)[1]  # fmt: skip
     for episodes in range(1, 4):
@@ -167,7 +167,7 @@ def test_an_episode_that_a_clone_learns_from_is_cut_short_too(tmp_path):
     assert not phase._replay.sample(16).terminated.any()
 
 
-@pytest.mark.parametrize("settings", [{"redrawn_goals": 1.5}, {"redrawn_goals": -0.1}, {"episode_length": 0}])
+@pytest.mark.parametrize("settings", [{"redrawn_goals": 1.5}, {"redrawn_goals": -0.1}, {"max_episode_steps": 0}])
 def test_settings_that_make_no_sense_are_refused(settings):
     (name,) = settings
     with pytest.raises(ValueError, match=name):

@@ -76,7 +76,7 @@ class ClonePhase:
         rng = np.random.default_rng([*noise_seed, 1])  # a zero at the end of a seed would change nothing
         by_student = episode >= self._config.expert_episodes and rng.uniform() < self._config.student_share
         noise = self._config.action_noise * rng.uniform() ** 2
-        episode_seed, length = training_seed(self._seed, episode), self._config.episode_length
+        episode_seed, length = training_seed(self._seed, episode), self._config.max_episode_steps
         disguise = self._disguise(rng) if by_student and self._config.disguised_share else None
         plan = Plan(episode_seed, noise_seed, bool(by_student), float(noise), length, disguise)
         return self._collector.begin(driver, self._expert, plan)

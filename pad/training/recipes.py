@@ -54,7 +54,7 @@ def _expert_phase(expert: Expert, env: gym.Env, config: TrainingConfig, seed: in
     actions = int(np.prod(env.action_space.shape or ()))
     replay = ReplayBuffer(_slots(settings.steps), shape, actions, dtype=np.float32, folder=folder, seed=seed)
     learner = StateLearner(expert, actions, settings, _relabelling(env, settings.redrawn_goals, seed))
-    schedule = Schedule(settings.steps, settings.random_steps, settings.episode_length)
+    schedule = Schedule(settings.steps, settings.random_steps, settings.max_episode_steps)
     return ExpertPhase(expert, InlineStepper(env), learner, replay, schedule, seed)
 
 

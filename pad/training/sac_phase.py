@@ -34,7 +34,7 @@ class Schedule:
     steps: int
     random_steps: int
     """Decisions at random before learning begins."""
-    episode_length: int | None = None
+    max_episode_steps: int | None = None
     """Decisions after which an episode is cut short; None: only the environment ends it."""
 
 
@@ -60,7 +60,7 @@ class SACPhase:
     ) -> None:
         self.total, self.done = schedule.steps, 0
         self._networks, self._env, self._learner, self._replay = networks, env, learner, replay
-        self._random_steps, self._episode_length = schedule.random_steps, schedule.episode_length or math.inf
+        self._random_steps, self._max_episode_steps = schedule.random_steps, schedule.max_episode_steps or math.inf
         self._seed, self._episode = seed, 0
         self._rng = np.random.default_rng([seed, 1])
 
@@ -81,7 +81,7 @@ class SACPhase:
             self._replay.append(action, reward, terminated, obs, **self._extras(state, next_state))
             state = next_state
             decisions += 1
-            over = terminated or truncated or decisions >= self._episode_length
+            over = terminated or truncated or decisions >= self._max_episode_steps
             episode_return += reward
             advance(1)
         self._episode += 1
