@@ -35,7 +35,7 @@ class CloneConfig:
     """Decisions after which a recorded episode is cut short: more beginnings among as many pictures. Default: whole
     episodes."""
     student_share: float = 0.5
-    """Share of the later episodes that the pixel agent drives; the expert drives the others."""
+    """Share of the later episodes in which the pixel agent acts; in the others the expert does."""
     disguised_share: float = 0.0
     """Share of the agent's own episodes in which it sees the scene under a strong augmentation, the same for the whole
     episode, while what is recorded is the scene as it is. It errs more under a shift, and learns what to do where that

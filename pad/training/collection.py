@@ -40,13 +40,13 @@ class Plan:
     noise_seed: tuple[int, ...]
     """Decides the noise on the actions."""
     by_student: bool
-    """Whether the agent drives, instead of the expert."""
+    """Whether the agent acts, instead of the expert."""
     noise: float
     """Standard deviation of the noise on the driver's actions."""
     decisions: int | None = None
     """Decisions after which the episode is cut short; None: only the environment ends it."""
     disguise: Disguise | None = None
-    """Augments what the agent sees as it drives; collected are the observations without it."""
+    """Augments what the agent sees as it acts; collected are the observations without it."""
 
 
 @dataclass
