@@ -47,7 +47,7 @@ def random_shift(images: Tensor, padding: int, generator: torch.Generator | None
 
 WeakAugmentation = Literal["random_crop", "random_shift"]
 """How much an observation moves before something learns from it. random_crop: to any window (Laskin et al., 2020).
-random_shift: the middle window, by up to four pixels, its edge repeated (DrQ, Kostrikov et al., 2021)."""
+random_shift: the center crop, by up to four pixels, its edge repeated (DrQ, Kostrikov et al., 2021)."""
 SHIFT = 4
 
 

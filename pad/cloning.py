@@ -52,7 +52,7 @@ class CloneConfig:
     augmented_share: float = 0.5
     """Share of each batch under strong augmentations, if there are any."""
     centered_share: float = 0.0
-    """Chance of each transition to be seen through the middle window, as the agent acts; else through random windows.
+    """Chance of each transition to be seen through the center crop, as the agent acts; else through random windows.
     What is small is found sooner where it does not move, and found nowhere else."""
     learning_rate: float = 1e-3
     """Adam step size at first."""

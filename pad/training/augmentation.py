@@ -17,7 +17,7 @@ def weakly_augmented_batch(batch: Batch, agent: Agent, kind: WeakAugmentation, c
 
     Args:
         batch: observations are uint8 (batch, channels, height, width); returned are those of the crop's size.
-        centered_share: chance of a transition to be seen through the middle window instead.
+        centered_share: chance of a transition to be seen through the center crop instead.
     """
     size = agent.config.encoder.crop_size
     obs, next_obs = (weakly_augmented(images, size, kind) for images in (batch.obs, batch.next_obs))
