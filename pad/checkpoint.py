@@ -172,8 +172,7 @@ def _load(folder: Path, device: str) -> Checkpoint:
             critic=bool(description["critic"]),
         )
         calibration = description.get("calibration")
-        # Versions before 0.2 measured one number for all of an episode, which says too little.
-        if calibration and not isinstance(calibration.get("usual_loss"), float):
+        if calibration:
             agent.calibration = settings.from_dict(Calibration, calibration, "calibration")
     except Exception as error:  # whatever a foreign file makes the networks say
         raise ValueError(f"{folder / 'config.yaml'} does not describe an agent: {first_line(error)}") from error

@@ -14,6 +14,7 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
@@ -84,6 +85,8 @@ def _merged(default: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 def check_fields(config: Any) -> None:
     """Check that every field of a settings dataclass holds what its annotation declares. For `__post_init__`.
 
+    A list that stands for a tuple becomes one.
+
     What comes from YAML is checked by `from_dict`, what is made in Python by nobody else. See `check_value` for what
     passes.
 
@@ -93,7 +96,10 @@ def check_fields(config: Any) -> None:
     """
     kind: Any = type(config)
     for name, hint in _hints(kind).items():
-        check_value(name, getattr(config, name), hint)
+        value = getattr(config, name)
+        check_value(name, value, hint)
+        if isinstance(value, list):  # a tuple is what was declared, and can be compared and hashed
+            object.__setattr__(config, name, tuple(value))
 
 
 def check_value(name: str, value: Any, hint: Any) -> None:
@@ -128,8 +134,9 @@ def _holds(value: Any, hint: Any) -> bool:
     if origin is tuple:
         return isinstance(value, (tuple, list)) and all(_holds(one, parts[0]) for one in value)
     if hint in _NUMBERS:
-        return isinstance(value, _NUMBERS[hint]) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, hint)
+        finite = isinstance(value, numbers.Integral) or (isinstance(value, numbers.Real) and math.isfinite(value))
+        return finite and isinstance(value, _NUMBERS[hint]) and not isinstance(value, bool)
+    return isinstance(value, (bool, np.bool_) if hint is bool else hint)
 
 
 def _allowed(hint: Any) -> str:

@@ -212,7 +212,13 @@ def _resample(stratum: np.ndarray, resamples: int, rng: np.random.Generator) -> 
 
 
 def aggregate(statistic: Callable[..., np.ndarray], *samples: Strata) -> Interval:
-    """A number over strata, such as the interquartile mean, with its stratified bootstrap interval."""
+    """A number over strata, such as the interquartile mean, with its stratified bootstrap interval.
+
+    Strata of one score say nothing of how it varies: there the interval has no ends. Few scores in each make it too
+    narrow, as bootstraps are.
+    """
+    if any(np.shape(stratum)[-1] < 2 for sample in samples for stratum in sample):
+        return Interval(float(statistic(*samples)), -np.inf, np.inf)
     low, high = stratified_bootstrap(statistic, *samples)
     return Interval(float(statistic(*samples)), float(low), float(high))
 

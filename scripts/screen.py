@@ -140,27 +140,32 @@ class Kept:
         settled = {name: None if one is None else settings.to_dict(one) for name, one in candidates.items()}
         self._screened = {
             "episodes": config.episodes, "seed": config.seed, "weights": weights, "candidates": settled,
-            "code": own_code(), "code_of_shifts": None if config.env else code_of(config.shift),
+            "code": own_code(), "policy": config.policy, "env": list(config.env),
         }  # fmt: skip
+        self._codes = {} if config.env else {shift: code_of((shift,)) for shift in config.shift}
         self.rows: list[dict[str, Any]] = []
         self._others: list[dict[str, Any]] = []
         """Rows of shifts that are not asked for now: they stay in the partial file."""
-        if config.policy is None and not config.env:  # nobody knows whether code of the user's is the same
-            self._read()
+        self._read()
 
     def _read(self) -> None:
         try:
             record = json.loads(self._path.read_text())
-            screened, rows = record["screened"], [dict(row) for row in record["rows"]]
+            screened, codes = record["screened"], record["code_of_shifts"]
+            rows = [dict(row) for row in record["rows"]]
         except (OSError, ValueError, KeyError, TypeError):
             return
         ours = json.loads(json.dumps(self._screened))
         differing = [name for name in {**ours, **screened} if ours.get(name) != screened.get(name)]
+        differing += [f"code of {shift}" for shift, code in self._codes.items() if codes.get(shift, code) != code]
         if differing:
             raise cli.BadInput(
                 f"{self._path} holds an interrupted screening of other settings ({', '.join(differing)}): finish it, "
                 "delete it, or name another --output"
             )
+        if self._config.policy is not None or self._config.env:  # nobody knows whether code of the user's is the same
+            return
+        self._codes = {**codes, **self._codes}
         for row in rows:
             (self.rows if row["shift"] in self._config.shift else self._others).append(row)
 
@@ -172,7 +177,7 @@ class Kept:
     def add(self, rows: list[dict[str, Any]]) -> None:
         """Those of one group."""
         self.rows += rows
-        record = {**self._describe(), "screened": self._screened, "interrupted": True}
+        record = {**self._describe(), "screened": self._screened, "code_of_shifts": self._codes, "interrupted": True}
         record["rows"] += self._others
         cli.write_text(self._path, json.dumps(record, indent=1) + "\n")
 

@@ -152,7 +152,8 @@ def about(path: Path, **changes) -> None:
         (lambda p: safetensors.torch.save_file({"a": torch.zeros(3)}, p, {"pad": "[]"}), "is no adapted state"),
         (lambda p: about(p, format=None), "is no adapted state"),
         (lambda p: about(p, plain=3), "is no adapted state"),
-        (lambda p: about(p, format=99), "has format 99, this version reads up to 1"),
+        (lambda p: about(p, format=99), "has format 99, this version reads 2: update pad"),
+        (lambda p: about(p, format=1, opportunities=None), "it has format 1, this version reads 2: begin from the"),
         (lambda p: about(p, origin="0"), "was learned from other trained weights"),
     ],
 )

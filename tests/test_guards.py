@@ -529,6 +529,21 @@ def test_nothing_is_learned_from_an_invalid_frame_or_a_stuck_one(agent):
     assert policy.counts == {"frames_constant": 1, "frames_stuck": 1, "action_not_finite": 1}
 
 
+def test_what_is_wrong_with_an_action_and_with_its_frames_is_counted_each(agent):
+    policy = AdaptivePolicy(agent, guarded(frames=True))
+    unknown = np.full(2, np.nan, np.float32)
+    policy.observe(scene(), unknown, scene())
+    policy.observe(scene(), unknown, np.zeros((9, 24, 24), np.uint8))
+    assert policy.counts == {"action_not_finite": 2, "frames_stuck": 1, "frames_constant": 1}
+
+
+def test_an_action_that_is_no_number_says_nothing_of_the_range_of_those_to_come(agent):
+    policy = AdaptivePolicy(agent, guarded(frames=True))
+    policy.observe(scene(), np.full(2, np.nan, np.float32), scene(1))
+    with pytest.raises(ValueError, match="50"):
+        policy.observe(scene(1), np.full(2, 50, np.float32), scene(2))
+
+
 def test_an_observation_is_judged_once_however_often_it_is_shown(agent):
     policy = AdaptivePolicy(agent, guarded(frames=True))
     black = np.zeros((9, 24, 24), np.uint8)

@@ -486,29 +486,6 @@ def test_what_a_space_says_of_a_camera_can_be_written_down(tmp_path, episodes):
     assert load_head(tmp_path / "head", policy).calibration == policy.calibration
 
 
-def test_a_head_that_was_calibrated_on_tokens_in_the_old_way_must_be_fitted_again(tmp_path, episodes):
-    class Tokens(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Conv2d(9, 6, 8, 8)
-
-        def forward(self, pictures):
-            return self.layer(pictures).flatten(2).transpose(1, 2)
-
-    torch.manual_seed(0)
-    act = lambda features, _: torch.tanh(features[0, 0, :2]).detach().numpy()  # noqa: E731
-    policy = TorchPolicy(Tokens(), act, Camera((9, 24, 24)), gym.spaces.Box(-1, 1, (2,)))
-    fit_head(policy, episodes[:5], dataclasses.replace(QUICK, updates=2))
-    assert len(policy.calibration.features.mean) == 6
-    save_head(tmp_path / "head", policy)
-    load_head(tmp_path / "head", policy)
-    about = yaml.safe_load((tmp_path / "head" / "config.yaml").read_text())
-    del about["policy"]
-    (tmp_path / "head" / "config.yaml").write_text(yaml.safe_dump(about))
-    with pytest.raises(ValueError, match="averaged instead of tokens: fit it again"):
-        load_head(tmp_path / "head", policy)
-
-
 def test_a_policy_may_be_declared_where_gradients_are_off(episodes):
     with torch.inference_mode():
         policy = make_policy()

@@ -51,6 +51,8 @@ def test_another_screening_does_not_overwrite_one_that_was_interrupted(tmp_path)
     first.add([row("cartpole_swingup", shift, "unguarded", 1.0) for shift in ("none", "color_hard")])
     with pytest.raises(cli.BadInput, match="kept.partial.json holds an interrupted screening of other settings .epis"):
         kept(tmp_path, episodes=1)
+    with pytest.raises(cli.BadInput, match=r"other settings .*env"):
+        kept(tmp_path, env=("my:env",))
     # A shift that is not asked for now stays for later.
     fewer = kept(tmp_path, shift=("none",))
     assert fewer.groups == {("cartpole_swingup", "none")}

@@ -144,3 +144,11 @@ def test_what_is_merged_into_a_mapping_may_be_said_otherwise_there(tmp_path):
     path.write_text("encoder: {<<: {shared_layers: 2, projection: 7}, shared_layers: 3}\n")
     encoder = settings.read_yaml(AgentConfig, path).encoder
     assert (encoder.shared_layers, encoder.projection) == (3, 7)
+
+
+def test_a_list_stands_for_a_tuple_and_numpys_truth_for_pythons():
+    listed = with_fields(AdaptationConfig(), objectives=["inverse_dynamics"], batch_size=10**400)
+    listed.__post_init__()
+    assert listed.objectives == ("inverse_dynamics",)
+    assert isinstance(hash(listed), int)
+    with_fields(GuardConfig(), frames=np.bool_(True)).__post_init__()

@@ -282,3 +282,9 @@ def test_an_interval_of_few_values_covers_the_mean_as_often_as_it_says(count):
 def test_an_interval_shows_as_many_digits_as_asked_for_and_never_minus_zero():
     assert Interval(-0.004, -0.0449, 0.126).format("+", 2) == "+0.00 [-0.04, +0.13]"
     assert Interval(-0.3, -1.2, 846.6).format() == "0 [-1, 847]"
+
+
+def test_an_aggregate_over_single_scores_has_no_interval():
+    found = statistics.aggregate(statistics.interquartile_mean, [np.array([3.0]), np.array([5.0, 6.0])])
+    assert found.mean == pytest.approx(14 / 3)
+    assert not np.isfinite([found.low, found.high]).any()

@@ -18,7 +18,7 @@ from pad.types import Metrics
 
 
 class Calibrator:
-    """Collects what a calibration needs, transition by transition, and keeps none of them."""
+    """Collects what a calibration needs of each transition: loss, features, a coarse picture of its newest frame."""
 
     def __init__(self, model: Model) -> None:
         self._model = model

@@ -62,8 +62,6 @@ def load_head(folder: str | Path, policy: TorchPolicy) -> TorchPolicy:
             raise ValueError(f"it has format {about['head']}, this version reads up to {FORMAT}: update pad")
         if about.get("origin", policy.origin) != policy.origin:
             raise ValueError("it was fitted to an encoder with other weights than this policy's")
-        if "policy" not in about and len(policy.feature_shape) == 2 and about["calibration"]:
-            raise ValueError("it was calibrated when channels were averaged instead of tokens: fit it again")
         for name, here in policy.described.items():
             if (there := about.get("policy", {}).get(name, here)) != here:
                 raise ValueError(f"it was fitted to a policy with {name} {there}, this one has {here}")

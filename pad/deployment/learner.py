@@ -200,7 +200,7 @@ class Learner:
         if self._gate is None and self._trial is None and self.config.guards.explosion is None:
             return self._learn()
         gate, after = self._gate, self.features.of(transition.next_obs, self.weights)
-        if gate is not None and not gate.needs_loss and self._stays_shut(transition):
+        if gate is not None and not gate.needs_loss and not self._ask_gate(transition):
             return {"updates": 0}
         if not self._needs_loss():
             return self._learn()
@@ -209,7 +209,7 @@ class Learner:
         if not math.isfinite(loss):
             self._fail("not_finite")
             return measured
-        if gate is not None and gate.needs_loss and self._stays_shut(transition, loss):
+        if gate is not None and gate.needs_loss and not self._ask_gate(transition, loss):
             return measured
         if self._exploded(transition, loss):
             self._fail("explosion")
@@ -227,20 +227,21 @@ class Learner:
         guarded = self.config.guards.explosion is not None
         return guarded and self.weights is not self.trained and self._decisions % CHECK_EVERY == 0
 
-    def _stays_shut(self, transition: Transition, loss: float | None = None) -> bool:
-        """Whether the gate says to learn nothing, given the loss under the weights in use, where it counts.
+    def _ask_gate(self, transition: Transition, loss: float | None = None) -> bool:
+        """Show the gate a transition, and the loss under the weights in use, where it counts; says whether to learn.
 
-        What was learned is kept; where the settings say so, the trained weights act until the gate opens.
+        If not, that is counted. What was learned is kept; where the settings say so, the trained weights act until the
+        gate opens.
         """
         assert self._gate is not None
         judged = None if loss is None else self._judged_loss(loss, transition)
         if self._gate.update(judged, self._judged(transition.next_obs), transition.decision):
-            return False
+            return True
         self.counts["gate"] += 1
         if self.config.guards.home and self.weights is not self.trained:
             self.counts["home"] += 1
             self._use(self.trained)
-        return True
+        return False
 
     def _judged_loss(self, loss: float, transition: Transition) -> float:
         """What the gate compares with training, given the loss under the weights in use."""
@@ -296,7 +297,7 @@ class Learner:
         eager = self._opportunities < self.config.eager
         due = eager or (self._opportunities + 1) % self.config.every == 0
         in_time = due and self._allowed()
-        if in_time or not eager:  # an eager moment without time is still to come
+        if in_time or not eager:  # an eager opportunity without time is still to come
             self._opportunities += 1
         if due and not in_time:
             self.counts["no_time"] += 1

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pad.files import first_line, write_atomically
 
-FORMAT = 1
+FORMAT = 2
+"""Raised when an older version of this package could not read what this one writes, or the other way round."""
 PARTS = ("weights", "online", "averaged")
 """Of a snapshot: values of what moves, by name. In use, those that the optimizer moves, and their running average."""
 
@@ -49,6 +50,9 @@ def load_state(path: Path) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["pad"])
+            if (version := int(about["format"])) != FORMAT:
+                newer = "update pad" if version > FORMAT else "begin from the trained weights again"
+                raise ValueError(f"it has format {version}, this version reads {FORMAT}: {newer}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
         state: dict[str, Any] = {part: {} for part in PARTS}
         state |= {
@@ -65,11 +69,8 @@ def load_state(path: Path) -> dict[str, Any]:
             else:
                 state[part][rest] = value
         state["optimizer"] = {"state": slots, "param_groups": about["groups"]}
-        version = int(about["format"])
     except Exception as error:  # whatever a foreign or truncated file makes the reader say
         raise ValueError(f"{path} is no adapted state: {first_line(error)}") from error
-    if version > FORMAT:
-        raise ValueError(f"{path} has format {version}, this version reads up to {FORMAT}: update pad")
     if not all(bool(value.isfinite().all()) for value in tensors.values()):
         raise ValueError(f"{path} holds NaN or infinite values")
     return state

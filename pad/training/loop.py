@@ -96,7 +96,7 @@ class _Trainer:
                 self.tracker.log({f"{phase.name}/{name}": value for name, value in metrics.items()}, self.progress.step)
                 shown = {n: v for n, v in metrics.items() if "return" in n or n == "cloning_loss"}
                 bar.set_postfix_str(summarize(shown))
-                if self.progress.evaluation_is_due(self.config.evaluations):
+                if self.progress.take_evaluation(self.config.evaluations):
                     self._evaluate(phase)
                 self.progress.note()
                 self.progress.save_sometimes()

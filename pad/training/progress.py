@@ -92,8 +92,8 @@ class Progress:
         self._seconds_before = state["seconds"]
         self.note()
 
-    def evaluation_is_due(self, evaluations: int) -> bool:
-        """Whether the phase has come to the next of so many evaluations, which then counts as made."""
+    def take_evaluation(self, evaluations: int) -> bool:
+        """Count the next of so many evaluations as made, if the phase has come to it; says whether it has."""
         reached = evaluations * self.phase.done // self.phase.total
         if reached <= self._evaluated.get(self.phase.name, 0):
             return False
@@ -127,8 +127,8 @@ class Progress:
         if not all(bool(tensor.isfinite().all()) for tensor in _tensors([noted["state"], noted["agent"]])):
             phase = self.phase
             raise ValueError(
-                f"training went wrong in {phase.name} at {phase.done} of {phase.total} {phase.unit}: its weights are "
-                "no numbers; smaller steps may help"
+                f"training went wrong in {phase.name} at {phase.done} of {phase.total} {phase.unit}: its weights or "
+                "their optimizer hold NaN or infinity; smaller steps may help"
             )
         self._noted = noted
 

@@ -1,4 +1,4 @@
-"""Training of the pixel agent by soft actor-critic, as a phase of training."""
+"""Soft actor-critic, from pixels or from states, as a phase of training."""
 
 import math
 from dataclasses import dataclass
