@@ -55,6 +55,10 @@ def format_guards(by_scene: Met) -> str:
     return "\n".join(lines)
 
 
+LEGEND = """Brackets are 95 % intervals over episodes. Regret: what adaptation lost where it lost, over all episodes.
+Catastrophes: episodes below half the frozen mean, where that exceeds 50, with the upper end of the rate's interval."""
+
+
 def decimals(largest: float) -> int:
     """So many that returns, of which this is the largest, show three digits, six at most."""
     return 0 if largest >= 100 or largest == 0 else min(2 - math.floor(math.log10(largest)), 6)
@@ -62,6 +66,7 @@ def decimals(largest: float) -> int:
 
 def format_table(by_scene: Met, kind: str = "shift") -> str:
     """Mean returns with 95 % intervals over episodes, and control steps a second."""
+    arms = next(iter(by_scene.values()))
     rows = [
         [
             kind,
@@ -70,9 +75,9 @@ def format_table(by_scene: Met, kind: str = "shift") -> str:
             "adapted - frozen",
             "won/lost/tied",
             "regret",
-            "null regret",
+            "regret of null",
             "catastrophes",
-            "steps/s",
+            f"steps/s {'/'.join(arms)}" if len(arms) > 1 else "steps/s",
         ]
     ]
     for scene, met in by_scene.items():
@@ -93,7 +98,8 @@ def format_table(by_scene: Met, kind: str = "shift") -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in zip(*used, strict=True)
     ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    table = "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    return f"{table}\n\n{LEGEND}" if "adapted" in arms else table
 
 
 def write_videos(folder: Path, by_scene: Met, task: str, tracker: Tracker) -> None:
