@@ -179,7 +179,7 @@ class Model(ABC):
         keys = {camera.key for camera in self.cameras}
         if None in keys or not isinstance(obs, Mapping):
             return {}
-        return {name: np.array(value) for name, value in obs.items() if name not in keys}
+        return {name: np.asarray(value).copy() for name, value in obs.items() if name not in keys}
 
     def transition(self, obs: Observation, action: Any, next_obs: Observation) -> Transition:
         """A whole transition as tensors.
