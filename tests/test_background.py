@@ -220,6 +220,7 @@ def test_the_thread_ends_with_its_policy(agent, transition):
     assert not thread.is_alive()
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_while_it_learns_ends_quietly():
     code = """
 import sys; sys.path.insert(0, "tests")

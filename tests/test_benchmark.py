@@ -409,6 +409,7 @@ def test_a_second_benchmark_in_the_same_folder_is_refused(folder):
     assert "another benchmark is running in results" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_sequence_is_one_life(folder):
     (folder / "never.yaml").write_text(QUICK + "reset: never\n")
     command = "benchmark.py --config tiny.yaml --sequence none color_hard none --policies frozen quick.yaml never.yaml"
@@ -560,6 +561,7 @@ def test_a_missing_package_of_an_engine_is_named(folder, monkeypatch, name, modu
     assert "pip install 'pad-rl[cluster]'" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_benchmarks_that_ship_can_be_run(tmp_path):
     for path in sorted((ROOT / "configs" / "benchmark").glob("*.yaml")):
         if "name" in yaml.safe_load(path.read_text()) and path.stem != "published":

@@ -578,6 +578,7 @@ def test_the_wait_for_an_action_is_measured_from_the_arrival_of_what_it_answers(
     assert background["updates_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_readme_is_drawn_from_a_shipped_evaluation(folder):
     evaluation = ROOT / "pad" / "zoo" / "cartpole_swingup" / "evaluation.json"
     result = call(f"overview.py {evaluation} overview.png", folder)

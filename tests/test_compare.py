@@ -1,13 +1,11 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cli
 import pytest
 from compare import compare_evaluations, differing_adaptation, find_evaluation, format_ablations, format_pair, titles
+from test_commands import ROOT, call
 
-ROOT = Path(__file__).parents[1]
 HARD = ("color_hard", "video_easy", "video_hard")
 
 
@@ -150,23 +148,18 @@ def test_files_that_are_called_alike_are_told_apart():
     assert titles("runs/lr_0.1/evaluation.json", "runs/lr_0.5/evaluation.json") == ["lr_0.1", "lr_0.5"]
 
 
-def call(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "scripts" / "compare.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
 def test_the_command_compares_agents_that_ship_by_name():
-    shown = call("walker_walk", "walker_walk_2")
+    shown = call("compare.py walker_walk walker_walk_2", ROOT)
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith("| met | policy | walker_walk | walker_walk_2 |")
     assert "They adapt" not in shown.stdout
-    same = call("walker_walk", "walker_walk")
+    same = call("compare.py walker_walk walker_walk", ROOT)
     assert same.returncode == 2
     assert "one and the same evaluation" in same.stderr
 
 
 def test_that_two_evaluations_adapt_in_different_ways_is_said():
-    shown = call("walker_walk", str(ROOT / "results" / "walker_walk_home.json"))
+    shown = call("compare.py walker_walk results/walker_walk_home.json", ROOT)
     assert "They adapt in different ways: adaptation: default, configs/home/home.yaml" in shown.stdout
     # A flag over settings of the same name counts, the number format of the machine does not.
     settings = [{"learning_rate": rate, "precision": precision, "guards": {"trial": 2}}

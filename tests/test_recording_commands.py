@@ -252,6 +252,7 @@ def test_a_policy_of_ones_own_is_evaluated_in_environments_of_ones_own(folder):
     assert len(list((folder / "films").glob("*.mp4"))) == 2
 
 
+@pytest.mark.slow
 def test_processes_of_their_own_find_a_policy_of_ones_own(folder):
     (folder / "my_lab.py").write_text(
         "import gymnasium\nfrom my_robot import make_env, make_policy\n"
@@ -297,6 +298,7 @@ def test_settings_are_screened_on_a_policy_of_ones_own(folder):
     ]
 
 
+@pytest.mark.slow
 def test_what_fails_in_a_process_of_its_own_is_told_and_what_was_over_is_kept(folder):
     (folder / "cli.py").write_text("raise RuntimeError('this is no module of the package')")
     command = "eval.py --policy my_robot:make_policy --env my_robot:make_env my_robot:make_failing --episodes 3"
@@ -370,6 +372,7 @@ def test_a_policy_that_cannot_be_recorded_there_is_told_in_a_line(folder, named,
     assert not list(folder.glob("unrecorded/*.npz"))
 
 
+@pytest.mark.slow
 def test_a_module_of_an_environment_may_register_another(folder):
     (folder / "my_yard.py").write_text(
         "import gymnasium\nfrom my_robot import at_dusk, make_env\n"

@@ -330,6 +330,7 @@ def test_text_and_lines_stand_out_from_the_paper(theme):
             assert contrast(colors[name], paper) >= 3, name
 
 
+@pytest.mark.slow
 def test_a_report_without_room_leaves_out_the_films_that_show_least_and_says_so(folder, tmp_path):
     whole = (folder / "report.html").stat().st_size
     films = sum(path.stat().st_size for path in (folder / "videos").glob("*.mp4"))

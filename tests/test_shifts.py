@@ -377,6 +377,7 @@ def test_our_colours_are_a_hundred_valid_looks_and_hard_ones_reach_further():
     assert not any(np.array_equal(a["self_rgb"], b["self_rgb"]) for a in hard for b in validation)
 
 
+@pytest.mark.slow
 def test_our_backgrounds_move_loop_and_differ():
     film = generate_background("video_hard", "test", 0).astype(int)
     assert film.shape == (FRAMES, SIZE, SIZE, 3)

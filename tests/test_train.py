@@ -75,6 +75,7 @@ def test_a_group_is_all_seeds_of_one_configuration_and_nothing_else():
     assert group({}).startswith("cartpole_swingup_sac_")
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_elsewhere_names_both_machines(folder, monkeypatch):
     monkeypatch.setattr(train, "hardware", lambda _: "a desk")
     main(monkeypatch)

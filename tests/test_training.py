@@ -128,9 +128,14 @@ def lines(folder: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize(
-    "config", [SAC_TINY, SVEA_TINY, STATE_TINY, CLONE_TINY], ids=["sac", "svea", "state critic", "clone"]
-)
-@pytest.mark.parametrize("episodes", [1, 3, 5])
+    ("config", "episodes"),
+    [
+        *(pytest.param(config, episodes, id=f"{name}-{episodes}")
+          for name, config in (("sac", SAC_TINY), ("clone", CLONE_TINY)) for episodes in (1, 3, 5)),
+        *(pytest.param(config, episodes, id=f"{name}-{episodes}", marks=() if episodes == 3 else pytest.mark.slow)
+          for name, config in (("svea", SVEA_TINY), ("state critic", STATE_TINY)) for episodes in (1, 3, 5)),
+    ],
+)  # fmt: skip
 def test_an_interrupted_run_ends_where_an_unbroken_one_does(tmp_path, config, episodes):
     run_training(tmp_path / "unbroken", config)
     with pytest.raises(Interrupted):
@@ -430,6 +435,7 @@ DISGUISED = dataclasses.replace(
 )
 
 
+@pytest.mark.slow
 def test_a_clone_sees_random_backgrounds_wherever_it_was_recorded_or_interrupted(tmp_path):
     config = dataclasses.replace(DISGUISED, recording="process")
     run_training(tmp_path / "inline", DISGUISED, make_env=make_layered_env)

@@ -177,6 +177,7 @@ def test_fewer_episodes_are_compared_with_the_same_ones_as_shipped(folder, monke
         assert shipped == made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole_group", [True, False])
 def test_a_script_that_is_called_has_the_time_to_save_when_it_is_interrupted(tmp_path, monkeypatch, whole_group):
     """Ctrl-C reaches a whole group, kill one process; a second signal would end what is called at once."""
@@ -274,6 +275,7 @@ def test_an_interrupted_screening_keeps_the_shifts_that_all_candidates_met(folde
     assert not (folder / "interrupted.partial.json").exists()
 
 
+@pytest.mark.slow
 def test_a_screening_of_other_settings_does_not_go_on_from_what_is_there(folder, monkeypatch):
     import screen
 
@@ -301,6 +303,7 @@ def test_a_screening_of_other_settings_does_not_go_on_from_what_is_there(folder,
     assert call(f"{command} --output changed.json", folder).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_made_leaves_no_folder_and_one_with_pictures_is_resumed(folder):
     overlaid = TINY.replace(
         "batch_size: 4}", "batch_size: 4, augmentations: [random_overlay]}\n  overlay_pictures: pictures"
