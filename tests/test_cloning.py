@@ -7,6 +7,7 @@ from torch import nn
 
 from pad.cloning import CloneConfig, Cloning
 from pad.expert import Expert
+from pad.losses import regret_loss
 from pad.networks import Critic
 
 
@@ -170,3 +171,25 @@ def test_what_helps_while_training_is_no_part_of_the_agent(batch):
 def test_settings_that_make_no_sense_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         CloneConfig(**change)
+
+
+def test_what_weighs_nothing_is_not_learned(batch):
+    agent = make_agent(critic=False)
+    cloning = Cloning(agent, 4, CloneConfig(inverse_dynamics_weight=0.0, state_weight=0.0, averaging=0.0))
+    before = [p.clone() for p in (*cloning._agent.inverse_dynamics.parameters(), *cloning._infer_state.parameters())]
+    cloning.update(with_state(batch))
+    after = (*cloning._agent.inverse_dynamics.parameters(), *cloning._infer_state.parameters())
+    assert all(a.equal(b) for a, b in zip(after, before, strict=True))
+
+
+def test_regret_is_measured_by_the_smaller_value_and_actions_from_the_whole_range(batch):
+    expert, shown = Expert(4, 2, 16), with_state(batch)
+    cloning = Cloning(make_agent(critic=False), 4, CloneConfig(regret_weight=1.0), critic=expert.critic)
+    states, best = shown.extras["state"], shown.extras["expert_action"]
+    action = torch.zeros_like(best)
+    torch.manual_seed(3)
+    found = cloning._regret(states, action, best)
+    torch.manual_seed(3)
+    at_random = 2 * torch.rand_like(best) - 1
+    values = [torch.minimum(*expert.critic(states, a)) for a in (action, best, at_random)]
+    torch.testing.assert_close(found, regret_loss(*values))

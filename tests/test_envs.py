@@ -358,3 +358,16 @@ def test_a_terrain_that_each_episode_draws_is_seen_as_it_is_whatever_ran_before(
     again, _ = env.reset(seed=1)
     assert (again == fresh).all()
     env.close()
+
+
+def test_an_action_beyond_the_bounds_is_held_there():
+    beyond, at = (envs.make(EnvConfig(task="cartpole_balance"), "state") for _ in range(2))
+    beyond.reset(seed=0), at.reset(seed=0)
+    for _ in range(3):
+        one, other = beyond.step(np.full(1, 3.0)), at.step(np.ones(1))
+        assert (one[0] == other[0]).all()
+        assert one[1] == other[1]
+
+
+def test_a_film_plays_as_fast_as_the_agent_decides():
+    assert envs.make(EnvConfig(task="walker_walk"), "state").unwrapped.metadata["render_fps"] == 10  # 0.025 s, 4 steps

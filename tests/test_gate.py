@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from pad.calibration import PHASES, WINDOW, Calibration, FeatureRange
+from pad.calibration import PHASES, WINDOW, Calibration, FeatureRange, RunningAverage
 from pad.gate import Gate
 
 TRAINING = Calibration(mean_loss=0.01, usual_loss=(0.1, 0.05, 0.02, 0.02, 0.02), episodes=5)
@@ -72,3 +72,26 @@ def test_the_phase_is_that_of_the_decision_where_it_is_told():
     assert not Gate(calibration, 1.0).update(1.0)
     assert not Gate(calibration, 1.0).update(1.0, decision=0)
     assert Gate(calibration, 1.0).update(1.0, decision=8)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_after_no_number_the_gate_opens_as_ever(bad):
+    gate = Gate(Calibration(0.01, (0.1,) * 5, 5, FeatureRange.of(features(5))), factor=1.0, feature_factor=1.0)
+    assert not gate.update(bad, np.full(4, 50.0))
+    assert not gate.update(1.0, np.full(4, bad))
+    assert gate.update(1.0, np.full(4, 50.0))
+
+
+def test_a_new_episode_forgets_the_features_of_the_last():
+    gate = Gate(Calibration(0.01, (0.1,) * 5, 5, FeatureRange.of(features(5))), factor=None, feature_factor=1.0)
+    for _ in range(40):
+        assert gate.update(None, np.full(4, 50.0))
+    gate.reset()
+    assert not gate.update(None, np.full(4, 5.0))
+
+
+def test_a_value_counts_one_in_a_window():
+    running = RunningAverage()
+    for _ in range(WINDOW):
+        running.add(0.0)
+    assert running.add(float(WINDOW)) == 1.0

@@ -10,7 +10,7 @@ from gymnasium.utils.env_checker import check_env
 from envs import SensorShift
 from envs.gradient import GradientEnv
 from envs.sensors import sensor_shifts
-from envs.shifts.sensor import Blur
+from envs.shifts.sensor import Blur, Contrast
 
 NAMES = sensor_shifts()
 
@@ -154,3 +154,14 @@ def test_commands_know_a_shift_of_ones_own_from_the_module_that_the_environment_
     )
     environment = {**os.environ, "PAD_SHIFTS": "my_shifts", "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+def test_contrast_grows_in_some_episodes_and_falls_in_others():
+    picture = np.random.default_rng(0).integers(90, 160, size=(24, 24, 3)).astype(np.uint8)
+    ratios = []
+    for seed in range(12):
+        shift = Contrast()
+        shift.begin(None, np.random.default_rng(seed))
+        ratios.append(shift.apply(picture, 0).std() / picture.std())
+    assert min(ratios) < 0.7
+    assert max(ratios) > 1.4

@@ -631,3 +631,19 @@ def test_data_that_is_no_folder_is_refused_whether_the_shift_reads_it_or_not(shi
 def test_a_folder_has_no_splits(tmp_path):
     with pytest.raises(ValueError, match="shift_split validation is one of our own colours and backgrounds"):
         EnvConfig(shift="color_hard", shift_data=str(tmp_path), shift_split="validation")
+
+
+def test_a_force_is_a_share_of_the_robots_weight():
+    env = envs.make(EnvConfig(task="walker_walk", shift="force"), "state")
+    env.reset(seed=0)
+    physics = env.unwrapped._env.physics
+    weight = physics.model.body_mass.sum() * np.linalg.norm(physics.model.opt.gravity)
+    assert 0.125 * weight <= np.abs(physics.data.xfrc_applied).sum() <= 0.2501 * weight
+
+
+def test_of_a_contact_only_sliding_rubs_more():
+    plain, shifted = (envs.make(EnvConfig(task="walker_walk", shift=s), "state") for s in ("none", "friction"))
+    plain.reset(seed=0), shifted.reset(seed=0)
+    before, after = (e.unwrapped._env.physics.model.geom_friction for e in (plain, shifted))
+    assert (after[:, 0] != before[:, 0]).all()
+    assert (after[:, 1:] == before[:, 1:]).all()
