@@ -42,8 +42,12 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Plain containers, as YAML and JSON take them; paths become text."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=os.fspath))
+    """Plain containers, as YAML and JSON take them; paths become text, and NumPy's numbers Python's."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else os.fspath(value)
 
 
 def from_dict(kind: type[T], values: Any, where: str = "") -> T:

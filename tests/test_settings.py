@@ -120,7 +120,10 @@ def test_settings_within_settings_are_of_their_own_class():
 
 def test_a_whole_number_passes_for_a_float_and_numpys_numbers_are_numbers():
     fields = {"learning_rate": 1, "batch_size": np.int64(2), "guards": with_fields(GuardConfig(), drift=np.float32(1))}
-    with_fields(AdaptationConfig(), **fields).__post_init__()
+    given = with_fields(AdaptationConfig(), **fields)
+    given.__post_init__()
+    assert settings.to_dict(given)["batch_size"] == 2
+    assert settings.from_dict(AdaptationConfig, settings.to_dict(given)).guards.drift == 1.0
 
 
 def test_a_missing_file_is_named(tmp_path):
