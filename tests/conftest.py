@@ -29,6 +29,7 @@ install_import_hook(
     "beartype.beartype",
 )
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -40,6 +41,9 @@ from pad.encoder import EncoderConfig
 from pad.types import Batch
 
 torch.set_num_threads(1)
+# A busy machine may keep any example waiting.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 SMALL = AgentConfig(
     EncoderConfig(crop_size=20, filters=8, strides=(2, 1, 1), shared_layers=2, projection=12), hidden=16
