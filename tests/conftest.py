@@ -2,13 +2,15 @@
 
 import copy
 import os
+import random
 import re
 import signal
 from pathlib import Path
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in what a shell started in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
-os.environ.setdefault("WANDB_MODE", "disabled")
+os.environ["WANDB_MODE"] = "disabled"
+os.environ.pop("PAD_SHIFTS", None)  # tests name the shifts they want
 
 from jaxtyping import install_import_hook
 
@@ -67,6 +69,14 @@ def inverse_dynamics_loss_on(agent: Agent, batch: Batch) -> torch.Tensor:
     """Of crops, each encoded by itself."""
     features = agent.encoder(torch.cat([batch.obs, batch.next_obs]))
     return F.mse_loss(agent.inverse_dynamics(*features.chunk(2)), batch.action)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What a test draws from the shared generators does not depend on the tests before it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  # the one that others draw from
+    torch.manual_seed(0)
 
 
 @pytest.fixture

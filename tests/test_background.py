@@ -12,6 +12,7 @@ import torch
 
 from pad.deployment import NO_GUARDS, AdaptationConfig, AdaptivePolicy, AgentModel, Budget
 from pad.deployment.background import PENDING
+from pad.deployment.state import load_state
 
 ROOT = Path(__file__).parents[1]
 CONFIG = AdaptationConfig(batch_size=4, memory=8, reset="never", guards=NO_GUARDS)
@@ -80,15 +81,13 @@ def test_learning_beside_the_loop_is_that_inside_it(agent, transition):
     assert equal(weights(background), weights(inline))
 
 
-def test_a_slow_learner_holds_up_neither_observe_nor_act(background, transition, monkeypatch):
-    plain = AgentModel.loss
-    monkeypatch.setattr(AgentModel, "loss", lambda *args: time.sleep(0.5) or plain(*args))
-    background.act(transition[0])
-    started = time.perf_counter()
+def test_a_slow_learner_holds_up_neither_observe_nor_act(background, transition, gate):
     for _ in range(5):
         background.observe(*transition)
         background.act(transition[0])
-    assert time.perf_counter() - started < 0.4
+    assert gate.entered.acquire(timeout=10)
+    assert background.report()["updates"] == 0
+    gate.go.release(100)
 
 
 def test_what_does_not_fit_is_dropped_oldest_first_and_counted(background, transition, gate):
@@ -183,10 +182,36 @@ def test_a_snapshot_while_the_learner_is_busy_is_whole_and_what_waits_is_learned
 def test_after_a_return_the_age_of_the_weights_begins_anew(background, transition):
     background.observe(*transition)
     background._background.drain()
-    time.sleep(0.05)
-    assert background.report()["weights_age_seconds"] >= 0.05
+    time.sleep(0.5)
+    before = background.report()["weights_age_seconds"]
+    assert before >= 0.5
     background.restore()
-    assert background.report()["weights_age_seconds"] < 0.05
+    assert background.report()["weights_age_seconds"] < before
+
+
+def test_weights_are_as_old_as_what_they_were_learned_from(background, transition, gate):
+    background.observe(*transition)
+    assert gate.entered.acquire(timeout=10)
+    time.sleep(0.3)
+    gate.go.release(100)
+    background._background.drain()
+    assert background.report()["weights_age_seconds"] >= 0.3
+
+
+def test_a_state_is_saved_and_loaded_between_two_steps(background, transition, gate, tmp_path):
+    for _ in range(3):
+        background.observe(*transition)
+    assert gate.entered.acquire(timeout=10)
+    threading.Timer(0.1, gate.go.release, [1]).start()
+    background.save(tmp_path / "state")
+    saved = load_state(tmp_path / "state")
+    assert gate.entered.acquire(timeout=10)
+    threading.Timer(0.1, gate.go.release, [100]).start()
+    background.load(tmp_path / "state")
+    background._background.drain()
+    background.act(transition[0])
+    assert equal(weights(background), list(saved["weights"].values()))
+    assert not equal(weights(background), background._learner.trained)
 
 
 def test_a_closed_policy_still_acts_and_can_be_closed_again(agent, transition):

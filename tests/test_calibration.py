@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 
+from envs.gradient import make_gradient_env
 from pad.calibration import DIMENSIONS, PHASES, WINDOW, Calibration, FeatureRange, RunningAverage, usual
+from pad.colors import ColorStatistics
+from pad.deployment import FrozenPolicy
+from pad.deployment.calibrator import calibrate
 
 
 def features(episodes: int, decisions: int = 200, channels: int = 4, seed: int = 0) -> list[np.ndarray]:
@@ -57,8 +61,29 @@ def test_features_are_near_where_they_were_measured_and_far_along_what_never_mov
     assert known.distance(narrow) > 20
 
 
+def test_a_direction_that_never_moved_is_as_wide_as_a_share_of_the_average_variance():
+    swings = np.tile([[1.0, 5.0], [-1.0, 5.0]], (500, 1))
+    known = FeatureRange.of([swings])
+    beside = known.distance(np.array([0.0, 5.1]))
+    width = 1e-3 * swings.var(0).mean()
+    assert beside == pytest.approx(0.1**2 / width / 2, rel=0.01)  # a mean over two directions
+
+
 def test_many_channels_are_compared_in_few_dimensions():
     known = FeatureRange.of(features(5, channels=300))
     assert len(known.mean) == len(known.whitening) == DIMENSIONS
     inside, outside = features(1, channels=300, seed=1)[0], np.full(300, 6.0)
     assert known.distance(outside) > 10 * np.mean([known.distance(row) for row in inside])
+
+
+def test_the_colours_of_a_calibration_are_those_of_the_newest_frames(agent):
+    env, policy, frames = make_gradient_env(steps=30), FrozenPolicy(agent), []
+    found = calibrate(agent, make_gradient_env(steps=30), [0]).colors
+    obs, over = env.reset(seed=0)[0], False
+    while not over:
+        obs, _, _, over, _ = env.step(policy.act(obs))
+        frames.append(obs[-3:, ::4, ::4].astype(np.float32))
+    expected, older = ColorStatistics.of(frames), ColorStatistics.of([frames[0]] * 3 + frames[:-3])
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-5)
+    np.testing.assert_allclose(found.covariance, expected.covariance, rtol=1e-4, atol=1e-8)
+    assert np.abs(np.subtract(older.mean, expected.mean)).max() > 1e-4

@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print, what they refuse, and what they leave behind."""
 
+import ast
 import contextlib
 import dataclasses
 import importlib
@@ -402,6 +403,7 @@ def test_a_stopped_run_saves_and_says_how_to_go_on(folder, number):
     )
     metrics = stopped / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("\n") > 5):
+        assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -423,6 +425,24 @@ def test_every_command_of_the_readme_names_things_that_exist():
         for word in shlex.split(command):
             if re.match(r"(scripts|configs)/", word):
                 assert (ROOT / word).exists(), command
+
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_what_the_documents_import_is_there(path):
+    for code in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
+        for statement in ast.walk(ast.parse(code)):
+            if isinstance(statement, ast.ImportFrom) and statement.module.split(".")[0] in ("pad", "envs"):
+                module = importlib.import_module(statement.module)
+                assert all(hasattr(module, name.name) for name in statement.names), ast.unparse(statement)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.sh")), ids=lambda path: path.name)
+def test_a_shell_script_is_whole(path):
+    checked = subprocess.run(["bash", "-n", path], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
 
 
 @pytest.mark.slow

@@ -725,6 +725,18 @@ def test_behind_a_shut_gate_of_features_not_even_the_loss_is_computed(agent, mon
         assert policy.observe(*transition) == {"updates": 0, "guards/gate": 1}
 
 
+def test_an_episode_behind_all_guards_does_not_depend_on_those_before_it(calibrated):
+    def shifted():
+        return make_gradient_env(steps=60, tint=(0.2, 1, 0.5))
+
+    policy, fresh = AdaptivePolicy(calibrated), AdaptivePolicy(calibrated)
+    run_episode(shifted(), policy, 0)
+    assert policy.counts["accepted"] > 0
+    again, first = run_episode(shifted(), policy, 1), run_episode(shifted(), fresh, 1)
+    assert again.rewards == first.rewards
+    assert again.updates == first.updates > 0
+
+
 @pytest.mark.filterwarnings("ignore:adaptation failed repeatedly")
 def test_a_loop_that_observes_late_acts_on_the_newest_frame_when_one_is_lost(agent):
     policy, frozen = AdaptivePolicy(agent, guarded(frames=True)), FrozenPolicy(agent)

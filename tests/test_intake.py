@@ -7,7 +7,7 @@ import torch
 from test_guards import guarded, scene
 from torch import nn
 
-from pad.deployment import AdaptivePolicy, Camera
+from pad.deployment import AdaptivePolicy, Camera, FrozenPolicy
 from pad.deployment.guards import FrameGuard
 from pad.deployment.torch_policy import TorchPolicy
 
@@ -33,6 +33,34 @@ def test_after_a_rest_a_scene_may_begin_to_move():
     for step in (0.04, 0.07, 0.2):
         place += step
         assert guard.check(lit(place)) is None, step
+
+
+@pytest.mark.parametrize(("fast", "fault"), [(4, "sudden"), (5, None)])
+def test_of_recent_steps_the_four_largest_say_nothing_of_how_fast_scenes_change(fast, fault):
+    guard, place = FrameGuard([Camera((9, 24, 24))]), 0.0
+    assert guard.check(lit(place)) is None
+    for step in (0.06, *[0.2, -0.2] * 4)[: 1 + fast]:
+        place += step
+        assert guard.check(lit(place)) is None
+    assert guard.check(lit(place + 0.5)) == fault
+
+
+def test_what_is_observed_three_decisions_late_is_judged_once(agent, monkeypatch):
+    policy, judged = AdaptivePolicy(agent, guarded(frames=True)), []
+    check = FrameGuard.check
+    monkeypatch.setattr(FrameGuard, "check", lambda guard, obs, **how: judged.append(obs) or check(guard, obs, **how))
+    stream = [scene(step % 8) for step in range(8)]
+    for newest, obs in enumerate(stream):
+        policy.act(obs)
+        if newest >= 3:
+            policy.observe(stream[newest - 3], np.zeros(2, np.float32), stream[newest - 2])
+    assert len(judged) == len(stream)
+
+
+def test_a_black_first_frame_is_acted_on_as_it_is(agent):
+    black = np.zeros((9, 24, 24), np.uint8)
+    policy, frozen = AdaptivePolicy(agent, guarded(frames=True)), FrozenPolicy(agent)
+    assert (policy.act(black) == frozen.act(black)).all()
 
 
 def test_what_spans_a_hundredth_of_the_range_is_of_one_colour():
