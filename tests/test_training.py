@@ -85,21 +85,22 @@ def run_training(
     stop_after: int | None = None,
     finish=lambda: None,
     make_env=make_gradient_env,
+    disturb=lambda _: os.kill(os.getpid(), signal.SIGINT),
 ):
-    """Train an agent in `folder`; with `stop_after` episodes, ask it to stop as Ctrl-C would."""
+    """Train an agent in `folder`; after `stop_after` episodes, ask it to stop as Ctrl-C would, or disturb it else."""
     torch.manual_seed(0)
     agent = make_agent(critic=config.recipe == "sac" and config.critic == "pixels")
     torch.manual_seed(0)
     phases = make_phases(agent, make_env, config, 0, folder)
     if stop_after is not None:
-        interrupt_after(phases, stop_after)
+        disturb_after(phases, stop_after, disturb)
     with Tracker(folder, TrackingConfig(wandb="disabled"), "test", "test", {}) as tracker:
         train(Run(folder), Checkpoint(agent), phases, config, evaluate, tracker, resume, finish)
     return agent
 
 
-def interrupt_after(phases, episodes: int) -> None:
-    """Send this process SIGINT in the middle of a later episode."""
+def disturb_after(phases, episodes: int, disturb) -> None:
+    """Call something in the middle of a later episode."""
     count = 0
     for phase in phases:
         run_episode_of_phase = phase.run_episode
@@ -109,11 +110,11 @@ def interrupt_after(phases, episodes: int) -> None:
             count += 1
             if count == episodes + 1:
 
-                def interrupt(units: int) -> None:
-                    os.kill(os.getpid(), signal.SIGINT)
+                def disturbed(units: int) -> None:
+                    disturb(units)
                     advance(units)
 
-                return inner(interrupt)
+                return inner(disturbed)
             return inner(advance)
 
         phase.run_episode = run_episode
@@ -200,6 +201,22 @@ def test_an_interrupt_when_all_is_learned_stops_too_and_what_is_left_is_done_on_
     finished = []
     run_training(tmp_path, SAC_TINY, resume=True, finish=lambda: finished.append(True))
     assert finished == [True]
+
+
+@pytest.mark.parametrize("config", [SAC_TINY, CLONE_TINY], ids=["sac", "clone"])
+def test_a_run_that_loses_its_simulator_goes_on_from_the_last_whole_episode(tmp_path, config):
+    config = dataclasses.replace(config, save_seconds=1e9)
+    run_training(tmp_path / "unbroken", config)
+
+    def die(units: int) -> None:
+        raise ChildProcessError("the process that simulates died")
+
+    with pytest.raises(ChildProcessError, match="simulates died"):
+        run_training(tmp_path / "broken", config, stop_after=4, disturb=die)
+    assert load_train_state(tmp_path / "broken" / "checkpoint")["log_position"] > 0
+    run_training(tmp_path / "broken", config, resume=True)
+    expected, found = weights(tmp_path / "unbroken"), weights(tmp_path / "broken")
+    assert all(value.equal(found[name]) for name, value in expected.items())
 
 
 @pytest.mark.parametrize("config", [SAC_TINY, CLONE_TINY], ids=["sac", "clone"])

@@ -6,6 +6,7 @@ would have ended.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def train(
 
     Raises:
         Interrupted: after Ctrl-C or SIGTERM, when the state of the last whole episode is on disk.
+        OSError: when a process died or the disk is full; where the disk still takes it, that state is saved too.
     """
     progress = Progress(run, checkpoint, phases, config.save_seconds, tracker)
     trainer = _Trainer(run, phases, config, evaluate, tracker, progress)
@@ -110,6 +112,10 @@ class _Trainer:
         except (Interrupted, KeyboardInterrupt):  # the first Ctrl-C, and one that came after it
             self.progress.save()
             raise Interrupted from None
+        except OSError:  # a process died, a disk is full
+            with suppress(OSError):
+                self.progress.save()
+            raise
         # What is on disk is still whole, and stays so.
         if broken := [name for name, value in metrics.items() if not np.isfinite(value)]:
             raise ValueError(
