@@ -27,9 +27,9 @@ SHRINKAGE = 1e-3
 class FeatureRange:
     """What a policy's features are like: mean and whitening of its channels' averages over the picture.
 
-    The distance is that of Mahalanobis: small steps count where the features never moved, however far
-    they swing elsewhere. Features of a policy that was trained under strong augmentation change little
-    with colours and backgrounds, and along other directions than with the pose.
+    What the colours of single frames are like is told in the same way. The distance is that of Mahalanobis: small steps
+    count where the features never moved, however far they swing elsewhere. Features of a policy that was trained under
+    strong augmentation change little with colours and backgrounds, and along other directions than with the pose.
     """
 
     mean: tuple[float, ...]
@@ -128,10 +128,12 @@ class Calibration:
     features: FeatureRange | None = None
     """Range of the features; None where only the loss was measured."""
     colors: ColorStatistics | None = None
-    """Colours of the newest frames; None where they were not measured."""
+    """Colours of the newest frames, all together; None where they were not measured."""
     largest_step: float | None = None
     """Largest mean difference between two successive frames, as a share of the range from black to white; None where
     it was not measured."""
+    frames: FeatureRange | None = None
+    """Range of single frames' colour moments; None where it was not measured."""
 
     @classmethod
     def of(
@@ -140,8 +142,9 @@ class Calibration:
         features: Sequence[np.ndarray] | None = None,
         colors: ColorStatistics | None = None,
         largest_step: float | None = None,
+        moments: Sequence[np.ndarray] | None = None,
     ) -> "Calibration":
-        """Make a calibration from the losses of some episodes, decision by decision, and their features.
+        """Make a calibration from the losses of some episodes, decision by decision, their features and colours.
 
         Raises:
             ValueError: when they are too few to say what is usual.
@@ -150,5 +153,5 @@ class Calibration:
         if decisions < FEWEST:
             raise ValueError(f"a calibration needs at least {FEWEST} decisions, got {decisions}")
         mean = float(np.mean([loss for losses in episodes for loss in losses]))
-        found = None if features is None else FeatureRange.of(features)
-        return cls(mean, usual(episodes), len(episodes), found, colors, largest_step)
+        found, frames = (None if rows is None else FeatureRange.of(rows) for rows in (features, moments))
+        return cls(mean, usual(episodes), len(episodes), found, colors, largest_step, frames)

@@ -1,4 +1,4 @@
-"""Mean and covariance of the colours of pictures, and the map from one to another."""
+"""Mean and covariance of the colours of pictures: of many, the map from one to another, and of a single one."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,6 +34,12 @@ class ColorStatistics:
         root, inverse = _root(here), np.linalg.inv(_root(here))
         matrix = inverse @ _root(root @ there @ root) @ inverse
         return matrix, np.array(other.mean) - matrix @ np.array(self.mean)
+
+
+def color_moments(frame: np.ndarray) -> np.ndarray:
+    """Mean and covariance of the colours of one frame (colors, height, width), values from 0 to 255, in one row."""
+    mean, second = _moments(frame)
+    return np.concatenate([mean, (second - np.outer(mean, mean))[np.triu_indices(len(mean))]])
 
 
 def _moments(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,52 +1,106 @@
-"""When to adapt: while self-supervised loss and features are not what they were in the training environment."""
+"""When to adapt: while loss, features and colours are not what they were in the training environment."""
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 
 import numpy as np
 
-from pad.calibration import PHASES, Calibration, RunningAverage
+from pad.calibration import PHASES, Calibration, FeatureRange, RunningAverage
 
 
 class Gate:
-    """Open while the running loss exceeds `factor` times the usual one, and the features' distance too.
+    """Open while the running loss exceeds `factor` times the usual one, and the distance of features and colours too.
 
-    Either half is left out when its factor is None. The loss says that the policy is confused, which an
-    unusual pose can do too; the features say that it sees something else than in training.
+    Each of the three is left out when its factor is None. The loss says that the policy is confused, which an
+    unusual pose can do too; the features say that it sees something else than in training; the colours say that the
+    picture is another one, whatever the pose.
 
     Raises:
         ValueError: when the calibration does not hold what is asked for.
     """
 
-    def __init__(self, calibration: Calibration, factor: float | None, feature_factor: float | None = None) -> None:
-        if feature_factor is not None and calibration.features is None:
-            raise ValueError("the calibration holds no features: scripts/calibrate.py CHECKPOINT measures them")
-        self._features = None if feature_factor is None else calibration.features
-        self.needs_loss = factor is not None
+    def __init__(
+        self,
+        calibration: Calibration,
+        factor: float | None,
+        feature_factor: float | None = None,
+        color_factor: float | None = None,
+    ) -> None:
+        self._loss = None if factor is None else _Watch(calibration.usual_loss, factor)
+        self._features = _watch(calibration.features, feature_factor, "features")
+        self._colors = _watch(calibration.frames, color_factor, "colours of single frames")
+        self._count = 0
+
+    @property
+    def needs_loss(self) -> bool:
         """Whether the loss counts at all."""
-        self._usual_loss = [(factor or 0.0) * value for value in calibration.usual_loss]
-        distances = () if self._features is None else self._features.usual_distance
-        self._usual_distance = [(feature_factor or 0.0) * value for value in distances]
-        self._loss, self._distance = RunningAverage(), RunningAverage()
+        return self._loss is not None
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether the features count."""
+        return self._features is not None
+
+    @property
+    def needs_colors(self) -> bool:
+        """Whether the colours count."""
+        return self._colors is not None
 
     def reset(self) -> None:
         """A new episode begins."""
-        self._loss.reset()
-        self._distance.reset()
+        self._count = 0
+        for watch in (self._loss, self._features, self._colors):
+            if watch is not None:
+                watch.reset()
 
-    def update(self, loss: float | None, channels: np.ndarray | None = None, decision: int | None = None) -> bool:
-        """Take note of the newest transition's loss and features, where they count; says whether to learn.
+    def update(
+        self,
+        loss: float | None,
+        channels: np.ndarray | None = None,
+        decision: int | None = None,
+        colors: np.ndarray | None = None,
+    ) -> bool:
+        """Take note of the newest transition's loss, features and colours, where they count; says whether to learn.
 
         What is no number keeps it shut and leaves no trace.
 
         Args:
             decision: its number in the episode, from 0. Default: one after the other, as the gate is asked.
         """
-        distance = 0.0 if self._features is None or channels is None else self._features.distance(channels)
-        loss = 0.0 if loss is None or not self.needs_loss else loss
-        if not math.isfinite(loss) or not math.isfinite(distance):
+        phase = bisect_right(PHASES, self._count if decision is None else decision) - 1
+        pairs = ((self._loss, loss), (self._features, channels), (self._colors, colors))
+        measured = [(watch, watch.measure(value)) for watch, value in pairs if watch is not None]
+        if not all(math.isfinite(value) for _, value in measured):
             return False
-        phase = bisect_right(PHASES, self._loss.count if decision is None else decision) - 1
-        running_loss, running_distance = self._loss.add(loss), self._distance.add(distance)
-        confused = not self.needs_loss or running_loss > self._usual_loss[phase]
-        return confused and (self._features is None or running_distance > self._usual_distance[phase])
+        self._count += 1
+        exceeding = [watch.exceeds(value, phase) for watch, value in measured]  # each takes note
+        return all(exceeding)
+
+
+class _Watch:
+    """A running average beside what is usual at each phase of an episode."""
+
+    def __init__(self, usual: Sequence[float], factor: float, known: FeatureRange | None = None) -> None:
+        self._limits, self._known = [factor * value for value in usual], known
+        self._average = RunningAverage()
+
+    def reset(self) -> None:
+        self._average.reset()
+
+    def measure(self, value: float | np.ndarray | None) -> float:
+        """The value itself, or its distance from the range; what was not told is not unusual."""
+        if value is None:
+            return 0.0
+        return float(value) if self._known is None else self._known.distance(np.asarray(value))
+
+    def exceeds(self, value: float, phase: int) -> bool:
+        return self._average.add(value) > self._limits[phase]
+
+
+def _watch(known: FeatureRange | None, factor: float | None, what: str) -> _Watch | None:
+    if factor is None:
+        return None
+    if known is None:
+        raise ValueError(f"the calibration holds no {what}: scripts/calibrate.py CHECKPOINT measures them")
+    return _Watch(known.usual_distance, factor, known)

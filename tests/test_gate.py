@@ -95,3 +95,20 @@ def test_a_value_counts_one_in_a_window():
     for _ in range(WINDOW):
         running.add(0.0)
     assert running.add(float(WINDOW)) == 1.0
+
+
+def test_all_that_counts_must_be_unusual():
+    known = FeatureRange.of(features(5))
+    gate = Gate(Calibration(0.01, (0.1,) * 5, 5, known, frames=known), None, feature_factor=1.0, color_factor=4.0)
+    here, far = np.full(4, 5.0), np.full(4, 50.0)
+    heard = []
+    for channels, colors in ((far, here), (here, far), (far, far)):
+        gate.reset()
+        heard.append(gate.update(None, channels, colors=colors))
+    assert heard == [False, False, True]
+
+
+@pytest.mark.parametrize(("asked", "lacks"), [((1.0, None), "features"), ((None, 4.0), "colours of single frames")])
+def test_a_calibration_without_what_is_asked_for_says_who_measures_it(asked, lacks):
+    with pytest.raises(ValueError, match=f"holds no {lacks}: scripts/calibrate.py"):
+        Gate(TRAINING, None, *asked)

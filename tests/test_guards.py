@@ -229,7 +229,7 @@ def test_in_the_training_environment_the_guarded_policy_acts_as_the_frozen_one(c
 class Scripted:
     """A gate that opens when it is told to, and notes what it was shown."""
 
-    needs_loss = False
+    needs_loss, needs_features, needs_colors = False, True, False
 
     def __init__(self, *states: bool) -> None:
         self.states, self.shown = list(states), []
@@ -237,7 +237,7 @@ class Scripted:
     def reset(self) -> None:
         pass
 
-    def update(self, loss, channels=None, decision=None) -> bool:
+    def update(self, loss, channels=None, decision=None, colors=None) -> bool:
         self.shown.append(channels)
         return self.states.pop(0)
 
@@ -374,12 +374,12 @@ def test_decisions_at_which_the_gate_is_shut_do_not_use_up_what_a_policy_is_eage
     opened = iter([False, False, True, True, True])
 
     class Shut:
-        needs_loss = False
+        needs_loss = needs_features = needs_colors = False
 
-        def update(self, loss, channels, decision):
+        def update(self, loss, channels, decision, colors):
             return next(opened)
 
-    learner._gate, learner._judged = Shut(), lambda seen: None
+    learner._gate = Shut()
     assert [policy.observe(*transition)["updates"] for transition in transitions(5)] == [0, 0, 1, 1, 0]
 
 
@@ -725,6 +725,36 @@ def test_behind_a_shut_gate_of_features_not_even_the_loss_is_computed(agent, mon
         assert policy.observe(*transition) == {"updates": 0, "guards/gate": 1}
 
 
+def test_a_gate_on_colours_stays_shut_in_training_and_opens_at_once_under_another_tint(calibrated):
+    config = guarded(gate_colors=4.0)
+    assert run_episode(make_gradient_env(steps=60), AdaptivePolicy(calibrated, config), 7).updates == 0
+    shifted = run_episode(make_gradient_env(steps=60, tint=(0.2, 1, 0.5)), AdaptivePolicy(calibrated, config), 7)
+    assert shifted.updates == 60
+
+
+def test_where_colours_are_as_in_training_unusual_features_open_no_gate(calibrated):
+    opened = {
+        colors: run_episode(
+            make_gradient_env(steps=60), AdaptivePolicy(calibrated, guarded(gate_features=1e-9, gate_colors=colors)), 7
+        ).updates
+        for colors in (None, 4.0)
+    }
+    assert opened == {None: 60, 4.0: 0}
+
+
+def test_a_gate_looks_at_every_camera(agent):
+    two = [Camera((3, 24, 24), key="one"), Camera((3, 24, 24), key="two")]
+    seen = {"one": scene()[:3], "two": scene(1)[:3]}
+    model = as_model(agent)
+    model.cameras = tuple(two)
+    moments = model.color_moments(model.see(seen))
+    assert moments.shape == (2 * 9,)
+    for number, key in enumerate(("one", "two")):
+        pixels = seen[key][:, ::4, ::4].reshape(3, -1) / 255
+        expected = [*pixels.mean(1), *np.cov(pixels, bias=True)[np.triu_indices(3)]]
+        np.testing.assert_allclose(moments[9 * number : 9 * number + 9], expected, rtol=1e-6)
+
+
 def test_an_episode_behind_all_guards_does_not_depend_on_those_before_it(calibrated):
     def shifted():
         return make_gradient_env(steps=60, tint=(0.2, 1, 0.5))
@@ -772,7 +802,7 @@ def test_a_camera_that_stands_still_is_counted_in_a_row(agent):
 
 def test_the_gate_knows_the_decision_in_the_episode_though_nothing_was_learned_from_some(calibrated):
     policy, numbers = AdaptivePolicy(calibrated, guarded(frames=True, gate_features=1.0)), []
-    policy._learner._gate.update = lambda loss, channels, decision: numbers.append(decision) or True
+    policy._learner._gate.update = lambda loss, channels, decision, colors: numbers.append(decision) or True
     action = np.zeros(2, np.float32)
     for _ in range(2):
         policy.observe(scene(0), action, scene(1))
@@ -787,7 +817,7 @@ def test_a_gate_at_home_compares_the_loss_of_the_trained_weights(calibrated):
     policy = AdaptivePolicy(calibrated, guarded(gate=1.0, home=True, gate_features=None))
     shown, trained = [], as_model(calibrated)
     gate = policy._learner._gate
-    gate.update = lambda loss, channels, decision: shown.append(loss) or True
+    gate.update = lambda loss, channels, decision, colors: shown.append(loss) or True
     for step, transition in enumerate(transitions(6)):
         policy.observe(*transition)
         assert shown[-1] == pytest.approx(trained.measure(trained.transition(*transition)), rel=1e-5), step

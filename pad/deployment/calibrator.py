@@ -25,26 +25,23 @@ class Calibrator:
         self._losses: list[list[float]] = []
         self._channels: list[list[np.ndarray]] = []
         self._frames: list[np.ndarray] = []
+        self._moments: list[list[np.ndarray]] = []
         self._largest_step = 0.0
 
     def begin_episode(self) -> None:
         """The transitions that follow are of another episode."""
         self._losses.append([])
         self._channels.append([])
+        self._moments.append([])
 
     def add(self, transition: Transition) -> None:
         """Measure the next transition of the episode."""
         loss, channels = self._model.look(transition)
         self._losses[-1].append(loss)
         self._channels[-1].append(channels)
-        self._frames.append(self._newest_frame(transition))
+        self._frames.append(self._model.newest_frames(transition.next_obs)[0])
+        self._moments[-1].append(self._model.color_moments(transition.next_obs))
         self._largest_step = max(self._largest_step, step_of(transition, self._model.cameras))
-
-    def _newest_frame(self, transition: Transition) -> np.ndarray:
-        """Every fourth pixel of the first camera's newest frame, from 0 to 255."""
-        camera = self._model.cameras[0]
-        newest = transition.next_obs.pictures[0][-camera.frame_channels :, ::4, ::4].float().cpu().numpy()
-        return 255 * (newest - camera.low) / (camera.high - camera.low)
 
     def calibration(self) -> Calibration:
         """What was measured so far.
@@ -52,9 +49,9 @@ class Calibrator:
         Raises:
             ValueError: when there were too few transitions to say what is usual.
         """
-        channels = [np.array(episode) for episode in self._channels]
+        channels, moments = ([np.array(rows) for rows in rows_of] for rows_of in (self._channels, self._moments))
         colors = ColorStatistics.of(self._frames) if self._frames else None
-        return Calibration.of(self._losses, channels, colors, self._largest_step)
+        return Calibration.of(self._losses, channels, colors, self._largest_step, moments)
 
 
 def calibrate(policy: Agent | Model, env: gym.Env, seeds: Sequence[int]) -> Calibration:

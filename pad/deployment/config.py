@@ -24,6 +24,9 @@ class GuardConfig:
     gate_features: float | None = 1.0
     """When to learn: only while the features' running distance from those of training exceeds this many times the usual
     one."""
+    gate_colors: float | None = None
+    """When to learn, too: only while the colours' running distance from those of training exceeds this many times the
+    usual one."""
     gate: float | None = None
     """When to learn, too: only while the running self-supervised loss exceeds this many times the usual one of
     training."""
@@ -50,21 +53,29 @@ class GuardConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("gate", "gate_features", "trial", "action_jump", "drift", "explosion", "failures"):
+        for name in ("gate", "gate_features", "gate_colors", "trial", "action_jump", "drift", "explosion", "failures"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive or None, got {value}")
         for name in ("pull", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
-        if self.home and self.gate is None and self.gate_features is None:
+        if self.home and self.gate is self.gate_features is self.gate_colors is None:
             raise ValueError("home says who acts while the gate is shut: give a gate too, or home False")
         if self.action_jump is not None and self.trial is None:
             raise ValueError("action_jump is measured in a trial: give a trial too, or action_jump None")
 
 
 NO_GUARDS = GuardConfig(
-    frames=False, gate=None, gate_features=None, trial=None, action_jump=None, drift=None, explosion=None, failures=None
+    frames=False,
+    gate=None,
+    gate_features=None,
+    gate_colors=None,
+    trial=None,
+    action_jump=None,
+    drift=None,
+    explosion=None,
+    failures=None,
 )
 
 

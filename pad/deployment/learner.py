@@ -235,7 +235,9 @@ class Learner:
         """
         assert self._gate is not None
         judged = None if loss is None else self._judged_loss(loss, transition)
-        if self._gate.update(judged, self._judged(transition.next_obs), transition.decision):
+        channels = self._judged(transition.next_obs) if self._gate.needs_features else None
+        colors = self.model.color_moments(transition.next_obs) if self._gate.needs_colors else None
+        if self._gate.update(judged, channels, transition.decision, colors):
             return True
         self.counts["gate"] += 1
         if self.config.guards.home and self.weights is not self.trained:
@@ -428,11 +430,11 @@ def make_gate(model: Model, config: AdaptationConfig) -> Gate | None:
         ValueError: when the policy was not calibrated for it.
     """
     guards = config.guards
-    if guards.gate is None and guards.gate_features is None:
+    if guards.gate is guards.gate_features is guards.gate_colors is None:
         return None
     if model.calibration is None:
         raise ValueError(
             "no calibration for a gate: scripts/calibrate.py CHECKPOINT measures it, fit_head or load_head brings it "
-            "for a policy of yours; with gate None and gate_features None there is no gate"
+            "for a policy of yours; with gate, gate_features and gate_colors None there is no gate"
         )
-    return Gate(model.calibration, guards.gate, guards.gate_features)
+    return Gate(model.calibration, guards.gate, guards.gate_features, guards.gate_colors)

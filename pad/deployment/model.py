@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pad.calibration import Calibration
+from pad.colors import color_moments
 from pad.deployment.camera import Camera, Observation
 from pad.deployment.config import AdaptationConfig
 from pad.deployment.detail import DetailFilter
@@ -158,6 +159,18 @@ class Model(ABC):
         if features.dim() == 3:
             return _row(features.mean(1))
         return features[0].flatten(1).mean(1).double().cpu().numpy() if features.dim() > 2 else _row(features)
+
+    def newest_frames(self, seen: Seen) -> list[np.ndarray]:
+        """Every fourth pixel of each camera's newest frame, from 0 to 255."""
+        frames = []
+        for camera, picture in zip(self.cameras, seen.pictures, strict=True):
+            newest = picture[-camera.frame_channels :, ::4, ::4].float().cpu().numpy()
+            frames.append(255 * (newest - camera.low) / (camera.high - camera.low))
+        return frames
+
+    def color_moments(self, seen: Seen) -> np.ndarray:
+        """Mean and covariance of the colours of each camera's newest frame: what the gate compares with training."""
+        return np.concatenate([color_moments(frame) for frame in self.newest_frames(seen)])
 
     def see(self, obs: Observation) -> Seen:
         """An observation as tensors: copies, since a control loop may use its arrays again.
