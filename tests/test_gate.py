@@ -62,11 +62,6 @@ def test_what_is_no_number_keeps_the_gate_shut_and_leaves_no_trace(bad):
     assert not gate.update(0.01, np.full(4, 5.0))
 
 
-def test_features_that_were_never_measured_cannot_be_asked_for():
-    with pytest.raises(ValueError, match="the calibration holds no features"):
-        Gate(TRAINING, factor=1.0, feature_factor=1.0)
-
-
 def test_the_phase_is_that_of_the_decision_where_it_is_told():
     calibration = Calibration(0.1, (10.0, 0.1, 0.1, 0.1, 0.1), 1)
     assert not Gate(calibration, 1.0).update(1.0)
