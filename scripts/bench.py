@@ -21,11 +21,10 @@ import cli
 import numpy as np
 import torch
 from dm_control import suite
-from episodes import Arm, default_workers, hardware, run_arms
+from episodes import Arm, default_workers, hardware, run_arms, trained_env
 from timing import Row, format_rows, measure
 
 import envs
-from pad import settings
 from pad.agent import Agent, AgentConfig
 from pad.deployment import ADAPTATIONS, AdaptationConfig, AdaptivePolicy
 from pad.encoder import EncoderConfig
@@ -315,7 +314,7 @@ def adaptations() -> dict[str, AdaptationConfig | None]:
 def cartpole_arm(adaptation: AdaptationConfig | None, device: str, episodes: int = 2) -> Arm:
     from pad.checkpoint import load_checkpoint
 
-    env = settings.from_dict(envs.EnvConfig, load_checkpoint("cartpole_swingup").env, "env")
+    env = trained_env("cartpole_swingup", load_checkpoint("cartpole_swingup").env)
     env = dataclasses.replace(env, shift="color_hard")
     return Arm("cartpole_swingup", env, adaptation, seed=3000, episodes=episodes, device=device)
 

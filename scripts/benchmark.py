@@ -264,11 +264,13 @@ def measure(cells: Sequence[Cell], store: Store) -> dict[tuple[str, str], float]
     A policy that fails is left out: its cells say why.
     """
     speeds: dict[tuple[str, str], float] = {}
+    tried = set()
     for cell in cells:
         key = cell.checkpoint, cell.policy
         if key in store.speeds:
             speeds[key] = sum(store.speeds[key]) / len(store.speeds[key])
-        elif key not in speeds:
+        elif key not in tried:
+            tried.add(key)
             with contextlib.suppress(Exception):
                 speeds[key] = _try_out(cell)
     return speeds

@@ -8,9 +8,9 @@ checkpoint's config.yaml.
 
 import cli
 import torch
+from episodes import trained_env
 
 import envs
-from pad import settings
 from pad.checkpoint import find_checkpoint, identity, load_checkpoint, write_calibration
 from pad.deployment.calibrator import calibrate
 from pad.seeding import episode_seed
@@ -25,9 +25,7 @@ def main() -> None:
     torch.set_num_threads(1)  # two beside a busy process are many times slower than one
     folder = find_checkpoint(name)
     loaded, before = load_checkpoint(folder), identity(folder)
-    if not loaded.env:
-        raise cli.BadInput(f"{folder} does not say which environment it was trained in")
-    env = envs.make(settings.from_dict(envs.EnvConfig, loaded.env, "env"))
+    env = envs.make(trained_env(str(folder), loaded.env))
     calibration = calibrate(loaded.agent, env, calibration_seeds())
     if identity(folder) != before:
         raise cli.BadInput(f"{folder} was replaced meanwhile: its run is not over, and calibrates by itself")

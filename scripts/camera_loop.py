@@ -32,12 +32,11 @@ import cli
 import numpy as np
 import torch
 import tyro
-from episodes import hardware
+from episodes import hardware, trained_env
 from hostile import some_fault, spoil
 from wire import Closed, Link, Malformed
 
 import envs
-from pad import settings
 from pad.checkpoint import load_checkpoint
 from pad.deployment import AdaptationConfig, AdaptivePolicy, Budget
 from pad.tracking import say
@@ -46,6 +45,8 @@ SILENCE = 10.0
 """Seconds without a frame after which the robot is taken to be dead."""
 BACKLOG = 8
 """Late frames that may be on their way at once."""
+RETURNS = 100
+"""Of whole episodes so many are told at the end, the last ones: a loop may run for ever."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ class Robot:
         self._sent: dict[int, float] = {}
         self._late: list[tuple[float, int, dict[str, Any], np.ndarray]] = []
         self._round_trips: list[float] = []
-        self._episode_return, self.returns = 0.0, list[float]()
+        self._episode_return = 0.0
+        self.returns: deque[float] = deque(maxlen=RETURNS)
         self.counts: Counter[str] = Counter()
         self.over = False
 
@@ -146,7 +148,7 @@ class Robot:
             if not self.over:
                 self._step()
         totals = {**self.counts, "frames": self._seq + 1}
-        self._link.send({"kind": "totals", "counts": totals, "returns": self.returns}, always=True)
+        self._link.send({"kind": "totals", "counts": totals, "returns": list(self.returns)}, always=True)
 
     def _begin(self) -> None:
         self._episode += 1
@@ -207,7 +209,10 @@ class Robot:
         if header["kind"] == "end":
             self.over = True
         elif header["kind"] == "action":
-            seq, action = int(header["seq"]), np.asarray(header["action"], np.float32)
+            try:
+                seq, action = int(header["seq"]), np.asarray(header["action"], np.float32)
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                raise Malformed(f"an action's header must have seq and action, got {header}") from error
             if action.shape != self._action.shape or not np.isfinite(action).all():
                 raise Malformed(f"an action must be {self._action.shape} numbers, got {header['action']!r}")
             if sent := self._sent.pop(seq, None):
@@ -222,9 +227,8 @@ def run_robot(config: LoopConfig) -> None:
     Raises:
         ChildProcessError: when the policy goes away before it has ended the run.
     """
-    loaded = load_checkpoint(config.checkpoint)
-    env_config = settings.from_dict(envs.EnvConfig, loaded.env, "env")
-    env = envs.make(dataclasses.replace(env_config, shift=config.shift))
+    trained = trained_env(config.checkpoint, load_checkpoint(config.checkpoint).env)
+    env = envs.make(dataclasses.replace(trained, shift=config.shift))
     link = Link(connect(config.host, config.port))
     robot = Robot(env, link, config)
     try:
@@ -311,7 +315,7 @@ class Loop:
                 self.round_trips_ms.add(*map(float, header.get("round_trips_ms", [])))
                 frame = Frame(int(header["seq"]), int(header["episode"]), message.array,
                               np.asarray(header["action"], np.float32))  # fmt: skip
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise Malformed(f"a frame's header must have seq, episode and action, got {header}") from error
             self.counts["received"] += 1
             if frame.seq <= self._newest:
@@ -504,7 +508,7 @@ def lines(figures: dict[str, Any]) -> list[str]:
         f"drift {figures['drift']}",
     ]
     if figures.get("returns"):
-        text.append(f"returns of whole episodes: {', '.join(map(str, figures['returns']))}")
+        text.append(f"returns of the last whole episodes: {', '.join(map(str, figures['returns']))}")
     return text
 
 

@@ -234,11 +234,16 @@ def _digest(folder: Path, _identity: object) -> str:
     return digest.hexdigest()[:16]
 
 
-@cache
 def data_of(folder: str | None) -> str | None:
     """Changes with any file in a folder of colours and films."""
     if folder is None or not Path(folder).is_dir():
         return None
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return _digest_of_data(folder, tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+
+
+@lru_cache(maxsize=8)
+def _digest_of_data(folder: str, _files: object) -> str:
     return _digest_of(Path(folder))
 
 

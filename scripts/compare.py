@@ -16,10 +16,9 @@ from typing import Any
 import cli
 import numpy as np
 from eval_report import decimals
-from evaluations import read_evaluation, shifts_of
+from evaluations import conditions, flat_settings, read_evaluation, shifts_of
 from published import SHIFTS as HARD
 
-from envs.tasks import default_action_repeat
 from pad import settings
 from pad.checkpoint import ZOO
 from pad.statistics import Interval, compare_returns, format_change
@@ -91,19 +90,11 @@ def find_evaluation(name: str, folder: Path = Path()) -> dict[str, Any]:
 
 def differing_adaptation(base: Mapping[str, Any], agent: Mapping[str, Any]) -> list[str]:
     """In what two evaluations adapt differently, each as `setting: one, other`; nothing where they do not."""
-    ways = [_flat({"adaptation": r["settings"]["adaptation"], **(r["settings"].get("adapter") or {})})
+    ways = [flat_settings({"adaptation": r["settings"]["adaptation"], **(r["settings"].get("adapter") or {})})
             for r in (base, agent)]  # fmt: skip
     # Files of another version name fewer or more; the number format is what is fastest on a machine.
     names = [name for name in ways[0] if name in ways[1] and name != "precision"]
     return [f"{name}: {ways[0][name]}, {ways[1][name]}" for name in names if ways[0][name] != ways[1][name]]
-
-
-def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings within settings as `guards.trial`."""
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
 
 
 def titles(*names: str) -> list[str]:
@@ -121,10 +112,10 @@ def compare_evaluations(base: Mapping[str, Any], agent: Mapping[str, Any]) -> Co
     Raises:
         BadInput: when they did not meet the same episodes.
     """
-    conditions, others = _conditions(base), _conditions(agent)
-    keys = [key for key in {**conditions, **others} if conditions.get(key) != others.get(key)]
+    one, other = conditions(base), conditions(agent)
+    keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
     if keys:
-        differing = ", ".join(f"{key} is {conditions.get(key)} and {others.get(key)}" for key in keys)
+        differing = ", ".join(f"{key} is {one.get(key)} and {other.get(key)}" for key in keys)
         raise cli.BadInput(f"these are not the same episodes: {differing}")
     cells = shifts_of(base), shifts_of(agent)
     met = [shift for shift in cells[0] if shift in cells[1]]
@@ -132,19 +123,6 @@ def compare_evaluations(base: Mapping[str, Any], agent: Mapping[str, Any]) -> Co
         raise cli.BadInput(f"nothing in common: one met {', '.join(cells[0])}, the other {', '.join(cells[1])}")
     rows = [(shift, (shift,)) for shift in met] + ([(MEAN, HARD)] if set(HARD) <= set(met) else [])
     return {(name, arm): Pair.of(*both) for name, shifts in rows for arm, both in _returns(*cells, shifts)}
-
-
-def _conditions(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes episodes the same, beside the shift."""
-    chosen, env = record["settings"], record["env"]
-    shared = {key: chosen.get(key) for key in ("seed", "episodes")}
-    if chosen.get("env"):  # of the user's, about which nothing is known but the name; `env` is where training was
-        return shared
-    repeat = env.get("action_repeat") or default_action_repeat(env.get("task", ""))
-    data = {key: chosen.get(key) for key in ("shift_data", "shift_split")}
-    quality = chosen.get("quality") or env.get("quality")
-    known = {"task": env.get("task"), "action_repeat": repeat, "episode_length": env.get("episode_length")}
-    return {**known, "quality": quality, **data, **shared}
 
 
 def _returns(

@@ -15,6 +15,7 @@ import cli
 import gymnasium as gym
 import joblib
 import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from own import OwnPolicy, load_modules, make_env
 
 import envs
@@ -97,6 +98,9 @@ def run_arms(arms: list[Arm], workers: int) -> Iterator[tuple[int, Episode]]:
                 yield index, episode
             if error is not None:
                 raise error
+    except TerminatedWorkerError as error:
+        reason = "a process that runs episodes died; perhaps the machine ran out of memory: try fewer --workers"
+        raise ChildProcessError(reason) from error
     finally:
         with warnings.catch_warnings():  # joblib's, of what is cut short: that is told by what cut it short
             warnings.filterwarnings("ignore", r"[0-9]+ tasks", UserWarning)

@@ -2,16 +2,20 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import cli
 
+from envs.tasks import default_action_repeat
 from pad import settings
-from pad.deployment import ADAPTATIONS, AdaptationConfig
+from pad.deployment import ADAPTATIONS
 
 SETTINGS = {"checkpoint", "shift", "episodes", "seed", "adaptation"}
 """What every evaluation says of itself, among others."""
+OFF = {"objectives": ["inverse_dynamics"], "every": 1}
+"""Settings of the adaptation that say by these values what is so without them; others by None, False or 0."""
 ARMS = ("frozen", "adapted", "null")
 """Policies that an evaluation may hold, under each shift."""
 
@@ -72,12 +76,35 @@ def shifts_of(record: dict[str, Any]) -> dict[str, Any]:
     return record.get("shifts") or {(record["settings"].get("env") or record["settings"]["shift"])[0]: record}
 
 
-def is_as_named(evaluation: dict[str, Any]) -> bool:
-    """Whether settings of an evaluation are those that their name stands for now, with no flag over them."""
+def conditions(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes episodes the same, beside the shift."""
+    chosen, env = record["settings"], record["env"]
+    shared = {key: chosen.get(key) for key in ("seed", "episodes")}
+    if chosen.get("env"):  # of the user's, about which nothing is known but the name; `env` is where training was
+        return shared
+    repeat = env.get("action_repeat") or default_action_repeat(env.get("task", ""))
+    data = {key: chosen.get(key) for key in ("shift_data", "shift_split")}
+    quality = chosen.get("quality") or env.get("quality")
+    known = {"task": env.get("task"), "action_repeat": repeat, "episode_length": env.get("episode_length")}
+    return {**known, "quality": quality, **data, **shared}
+
+
+def is_as_named(evaluation: Mapping[str, Any]) -> bool:
+    """Whether settings of an evaluation are those that their name stands for now, with no flag over them.
+
+    What only one version of this package knows must be off in the other's.
+    """
     known, adapter = ADAPTATIONS.get(evaluation["adaptation"]), evaluation.get("adapter")
     if known is None or adapter is None:
         return True
-    try:
-        return settings.from_dict(AdaptationConfig, adapter, "adapter") == known
-    except ValueError:  # of an earlier version, whose settings have other names
-        return True
+    now, then = flat_settings(settings.to_dict(known)), flat_settings(adapter)
+    names = {*now, *then} - {"precision"}  # the number format is what is fastest on a machine
+    return all((now.get(name, OFF.get(name)) or None) == (then.get(name, OFF.get(name)) or None) for name in names)
+
+
+def flat_settings(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings within settings as `guards.trial`."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        flat |= flat_settings(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat

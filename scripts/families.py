@@ -1,6 +1,7 @@
 """Agents that saw other things while they were trained have means of their own."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 BACKGROUNDS = "_backgrounds"
@@ -10,7 +11,7 @@ T = TypeVar("T")
 
 def family(agent: str) -> str:
     """What sets an agent's training apart, in words; nothing for those of configs/cpu."""
-    return "trained with random backgrounds" if BACKGROUNDS in agent else ""
+    return "trained with random backgrounds" if BACKGROUNDS in Path(agent).name else ""
 
 
 def by_family(items: Iterable[T], agent_of: Callable[[T], str]) -> dict[str, list[T]]:

@@ -44,7 +44,7 @@ def mean_gain(records: list[dict[str, Any]], shifts: tuple[str, ...]) -> Gain:
             moved = np.array([cell["null"]["returns"] for cell in cells])
             at_random.setdefault(task, []).append((moved - frozen).mean(0))
         own = mean_interval(differences[task][-1])
-        if own.high < 0:
+        if own.high < 0 and frozen.shape[1] > 1:  # a single episode decides nothing
             lost.append(f"{record['settings']['checkpoint']} ({own.mean:.1f})")
     frozen_mean, adapted_mean = np.mean([np.mean(of_task, 0) for of_task in arms.values()], 0)
     groups = list(differences.values())

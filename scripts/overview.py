@@ -5,6 +5,7 @@ python scripts/overview.py pad/zoo/walker_walk/evaluation.json docs/overview.png
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import cli
 import matplotlib
@@ -13,30 +14,42 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from evaluations import shifts_of
+from evaluations import read_evaluation, shifts_of
 from figures import COLORS
 
 import envs
 from pad import settings
 from pad.seeding import episode_seed
-from results import read_numbers
 
 
 def main() -> None:
     evaluation, picture = cli.positional(__doc__, "EVALUATION", "PICTURE")
-    record = read_numbers(Path(evaluation))
+    record = read_evaluation(Path(evaluation))
+    if not all("comparison" in cell for cell in shifts_of(record).values()):
+        raise cli.BadInput(f"{evaluation} holds no comparison: it was written without --adapt")
     cells = shifts_of(record)
     figure, axes = plt.subplots(
         2, len(cells), figsize=(2.4 * len(cells), 4.6), height_ratios=(1.2, 1), sharey="row", squeeze=False
     )
-    base = settings.from_dict(envs.EnvConfig, record["env"], "env")
     for column, (shift, cell) in enumerate(cells.items()):
-        draw_view(axes[0][column], dataclasses.replace(base, shift=shift), record["settings"]["seed"], shift)
+        draw_view(axes[0][column], scene_of(record, shift), record["settings"]["seed"], shift)
         draw_returns(axes[1][column], cell)
     axes[1][0].set_ylabel("episode return")
     figure.tight_layout()
     Path(picture).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=110)
+
+
+def scene_of(record: dict[str, Any], shift: str) -> envs.EnvConfig:
+    """The environment that an evaluation met under a shift."""
+    chosen, trained = record["settings"], settings.from_dict(envs.EnvConfig, record["env"], "env")
+    return dataclasses.replace(
+        trained,
+        shift=shift,
+        shift_data=None if shift == "none" else chosen.get("shift_data"),
+        shift_split=chosen.get("shift_split") or trained.shift_split,
+        quality=chosen.get("quality") or trained.quality,
+    )
 
 
 def draw_view(axis: plt.Axes, config: envs.EnvConfig, seed: int, shift: str) -> None:

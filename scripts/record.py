@@ -16,10 +16,10 @@ from typing import Any
 import cli
 import gymnasium as gym
 import torch
+from episodes import trained_env
 from own import check_actions, make_env
 
 import envs
-from pad import settings
 from pad.agent import Agent
 from pad.checkpoint import load_checkpoint
 from pad.deployment.model import Model
@@ -104,11 +104,7 @@ def load(config: RecordConfig) -> tuple[Any, gym.Env]:
     env = None if config.env is None else make_env(config.env)
     loaded = load_checkpoint(config.checkpoint, cli.check_device(config.device))
     if env is None:
-        if not loaded.env:
-            raise cli.BadInput(
-                f"{config.checkpoint} does not say which environment it was trained in: name it by --env"
-            )
-        env = envs.make(settings.from_dict(envs.EnvConfig, loaded.env, "env"))
+        env = envs.make(trained_env(config.checkpoint, loaded.env))
     return loaded.agent, env
 
 

@@ -13,6 +13,9 @@ from results_folder import FROZEN, Cell, ResultsFolder
 
 from pad.statistics import Band, Comparison
 
+PLURALS = {"checkpoint": "checkpoints", "task": "tasks", "shift": "shifts", "policy": "policies", "seed": "seeds"}
+"""What a benchmark's settings call the list of each setting of a cell."""
+
 
 @dataclass(frozen=True)
 class Paragraph:
@@ -73,8 +76,8 @@ def describe_mixture(cells: Sequence[Cell]) -> list[str]:
     found += [f"{policy} stands for {len(some)} different settings." for policy, some in ways.items() if len(some) > 1]
     left = len(cells) - len(in_one_way([c for c in cells if c.sequence is None])) - sum(map(_is_lifelong, cells))
     if left:
-        found.append(f"{count(left, 'cell')} measured in another way than most (episodes, rendering, data or device) "
-                     "not in what is told of all.")  # fmt: skip
+        found.append(f"{count(left, 'cell')} measured in another way than most (episodes, rendering, data or device): "
+                     "left out of what is told of all.")  # fmt: skip
     made: dict[str, set[str]] = {}
     for cell in cells:
         for name, version in {**cell.measured.get("versions", {}), "hardware": cell.measured.get("hardware")}.items():
@@ -87,16 +90,22 @@ def describe_mixture(cells: Sequence[Cell]) -> list[str]:
 
 def missing_cells(folder: ResultsFolder) -> list[str]:
     """Titles of cells that the settings of the folder's last run name, and that are neither there nor failed."""
-    asked = [folder.settings.get(name) or [] for name in ("checkpoints", "shifts", "policies", "seeds")]
-    if not all(isinstance(names, list) for names in asked):
+    lists = {name: folder.settings.get(name) or [] for name in ("checkpoints", "tasks", "shifts", "policies", "seeds")}
+    if not all(isinstance(names, list) for names in lists.values()):
         return []
-    there = {(c.checkpoint, c.shift, c.policy, c.seed) for c in folder.cells}
-    there |= {tuple(failure.settings.get(name) for name in ("checkpoint", "shift", "policy", "seed"))
-              for failure in folder.failures}  # fmt: skip
-    named = (
-        (c, s, Path(str(p)).stem if str(p).endswith((".yaml", ".yml")) else p, n) for c, s, p, n in product(*asked)
-    )
-    return [f"{c} under {s}, {p}, seed {n}" for c, s, p, n in named if (c, s, p, n) not in there]
+    met = [cell.settings for cell in (*folder.cells, *folder.failures)]
+    by = [name for name in ("checkpoint", "task", "shift", "policy", "seed") if lists[PLURALS[name]]]
+    if folder.settings.get("sequence"):
+        by = [name for name in by if name != "shift"]  # each cell meets the whole of it
+    there = {tuple(cell.get(name) for name in by) for cell in met}
+    policies = [Path(str(p)).stem if str(p).endswith((".yaml", ".yml")) else p for p in lists["policies"]]
+    asked = product(*({**lists, "policies": policies}[PLURALS[name]] for name in by))
+    titles = {"task": "on {}", "shift": "under {}", "seed": "seed {}"}
+    return [
+        ", ".join(titles.get(name, "{}").format(value) for name, value in zip(by, values, strict=True))
+        for values in asked
+        if by and values not in there
+    ]
 
 
 def _is_lifelong(cell: Cell) -> bool:

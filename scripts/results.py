@@ -20,7 +20,7 @@ from typing import Any
 
 import cli
 from compare import format_ablations
-from evaluations import check_evaluation, is_as_named, read_record, shifts_of
+from evaluations import check_evaluation, conditions, is_as_named, read_record, shifts_of
 from families import by_family
 from gains import format_gains, format_learning, format_regret
 from latency import Block, LatencyConfig, format_blocks
@@ -121,7 +121,7 @@ def check_comparable(evaluations: list[dict[str, Any]]) -> None:
     if twice := sorted({agent for agent in agents if agents.count(agent) > 1}):
         raise cli.BadInput(f"several of these files are evaluations of {', '.join(twice)} with the default settings")
     for key in ("seed", "episodes", "shift_split", "shift_data", "quality"):
-        values = {str(record["settings"].get(key, record["env"].get(key))) for record in evaluations}
+        values = {str(conditions(record)[key]) for record in evaluations}
         if len(values) > 1:
             raise cli.BadInput(f"these evaluations are not of the same kind: {key} is {' and '.join(sorted(values))}")
 

@@ -5,7 +5,8 @@
 
 Every YAML file of configs/adaptation is a candidate, and so are the authors' settings. All meet the
 same episodes. What is found here decides the default; what is reported comes from scripts/results.py. What every
-candidate has met of an agent and shift is kept in OUTPUT.partial.json: cut short, the same command goes on there.
+candidate has met of an agent and shift is kept in OUTPUT.partial.json: cut short, the same command goes on there
+(with code of yours, which may have changed, it begins anew).
 """
 
 import contextlib
@@ -76,13 +77,13 @@ class ScreenConfig:
         if min(self.episodes, self.workers, len(self.checkpoints), len(self.shift)) < 1:
             raise ValueError("episodes, workers, checkpoints and shifts must be at least 1")
         defaults = {item.name: item.default for item in dataclasses.fields(self)}
-        check_names(self.policy, self.head, self.env, self.shift)
         if self.env and self.shift != defaults["shift"]:
             raise ValueError("shifts are of our environments, and --env names yours")
         if self.policy is not None and self.checkpoints != defaults["checkpoints"]:
             raise ValueError("checkpoints are agents of this package, and --policy names yours")
         # What a file says counts, not its name: it may say something else tomorrow.
         object.__setattr__(self, "shift", tuple(envs.shifts.normalize(shift) for shift in self.shift))
+        check_names(self.policy, self.head, self.env, self.shift)
 
     @property
     def scenes(self) -> tuple[str, ...]:
@@ -191,7 +192,8 @@ class Kept:
     def tell(self) -> None:
         """Where what there is has been kept."""
         if self.rows:
-            say(f"wrote {self._path}; the same command goes on from there")
+            own = self._config.policy is not None or self._config.env
+            say(f"wrote {self._path}; the same command {'begins anew' if own else 'goes on from there'}")
 
     def _describe(self) -> dict[str, Any]:
         config, order = self._config, [*self._screened["candidates"]]

@@ -344,12 +344,10 @@ def test_other_films_in_the_same_folder_are_other_cells(folder):
     write_film(folder / "films" / "a.mp4", color=200)
     command = "benchmark.py --config tiny.yaml --shifts video_easy --policies frozen --shift-data films"
     assert call(command, folder).returncode == 0
-    cells.data_of.cache_clear()  # a new process has none
     write_film(folder / "films" / "a.mp4", color=90)
     again = call(command, folder)
     assert "1 cells, 0 of them finished" in again.stderr
     assert "1 of the others stand there with other weights, settings or data" in again.stderr
-    cells.data_of.cache_clear()
 
 
 def test_what_failed_is_forgotten_once_its_place_is_measured(folder):

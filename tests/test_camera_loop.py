@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ import camera_loop  # noqa: E402
 import cli  # noqa: E402
 from camera_loop import LoopConfig, Recent, Robot  # noqa: E402
 from hostile import FAULTS, spoil  # noqa: E402
-from wire import MAX_HEADER, Closed, Decoder, Link, Malformed, encode  # noqa: E402
+from wire import MAX_HEADER, Closed, Decoder, Link, Malformed, Message, encode  # noqa: E402
 
 ARRAYS = hnp.arrays(st.sampled_from([np.uint8, np.float32]), hnp.array_shapes(max_dims=4), elements=st.integers(0, 9))
 
@@ -125,6 +126,27 @@ def test_a_round_trip_is_told_once_though_frames_go_out_late(gradient_env):
     robot._round_trips.append(2.0)
     robot._send(late, obs)
     assert link.sent == [[1.0], [2.0]]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {},
+        {"seq": 0},
+        {"seq": [1], "action": [0.0, 0.0]},
+        {"seq": float("inf"), "action": [0.0, 0.0]},
+        {"seq": 0, "action": [0.0]},
+        {"seq": 0, "action": ["x", 0.0]},
+    ],
+)
+def test_a_message_without_what_its_kind_holds_is_malformed_on_both_sides(gradient_env, transition, broken):
+    with pytest.raises(Malformed):
+        Robot(gradient_env, Outgoing(), LoopConfig())._hear({"kind": "action", **broken})
+    frame = Message({"kind": "frame", "episode": 0, **broken}, transition[0])
+    link = SimpleNamespace(receive=lambda _: [frame])
+    if broken.get("seq") != 0:
+        with pytest.raises(Malformed, match="must have seq"):
+            camera_loop.Loop(None, link).turn(1.0)
 
 
 def test_a_side_that_is_gone_is_noticed_after_its_last_message():

@@ -49,3 +49,8 @@ def test_the_names_of_shipped_agents_tell_their_family():
     for path in (ROOT / "pad" / "zoo").glob("*/training.yaml"):
         augmentations = yaml.safe_load(path.read_text())["training"]["clone"]["augmentations"]
         assert bool(family(path.parent.name)) == ("random_background" in augmentations), path
+
+
+def test_a_folder_says_nothing_of_how_an_agent_was_trained():
+    assert family("/data/no_backgrounds/walker_run") == ""
+    assert family("runs/walker_backgrounds_2") == "trained with random backgrounds"

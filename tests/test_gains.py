@@ -35,6 +35,10 @@ def test_tasks_count_alike_in_the_mean_gain_and_losers_are_named():
     assert gain.over_tasks.low <= -8 < gain.over_episodes.low
 
 
+def test_a_single_episode_names_no_loser():
+    assert mean_gain([record("finger", "spin", {"none": [-8.0]})], ("none",)).lost == []
+
+
 def test_the_episodes_of_all_shifts_are_drawn_together():
     # What is lost under one shift is won under another, in the same episode: the mean of both does not vary.
     opposite = record("walker", "walk", {"none": [-10.0, 10.0], "color_easy": [10.0, -10.0]})

@@ -18,6 +18,8 @@ from pad.deployment.head_folder import load_head
 from pad.deployment.recordings import load_episodes
 
 MINE = """
+import os
+
 import gymnasium as gym
 import numpy as np
 import torch
@@ -98,6 +100,13 @@ closed = []
 
 def make_failing():
     return Failing(make_gradient_env())
+
+
+def make_killed():
+    env, calls = make_gradient_env(), []
+    step = env.unwrapped.step
+    env.unwrapped.step = lambda a: calls.append(a) or (len(calls) > 15 and os.kill(os.getpid(), 9)) or step(a)
+    return env
 
 
 def make_scaled():
@@ -296,6 +305,15 @@ def test_settings_are_screened_on_a_policy_of_ones_own(folder):
         ("my_robot:make_policy", "my_robot:make_env", "open"),
         ("my_robot:make_policy", "my_robot:at_dusk", "open"),
     ]
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_with_its_episode_is_told_in_one_line(folder):
+    command = "eval.py --policy my_robot:make_policy --env my_robot:make_killed --workers 2 --wandb disabled"
+    result = run(command, folder)
+    assert result.returncode == 2
+    assert "error: a process that runs episodes died" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.slow

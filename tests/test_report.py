@@ -20,6 +20,7 @@ import report_videos
 import yaml
 from cells import Cell, Result
 from report_overview import make_overview
+from report_words import missing_cells
 from results_folder import read_results
 from results_folder_example import make_cell, write_cell, write_failure, write_results
 from test_commands import ROOT, call
@@ -455,7 +456,21 @@ def test_cells_that_were_asked_for_and_are_not_there_are_counted(tmp_path):
                  "policies": ["frozen", "configs/default.yaml"]}  # fmt: skip
     (tmp_path / "benchmark.yaml").write_text(yaml.safe_dump(described))
     missing = summary(tmp_path)["Missing"]
-    assert missing.startswith("2 cells asked for, not there: walker_walk under video_easy, frozen, seed 0")
+    assert missing.startswith("2 cells asked for, not there: walker_walk, under video_easy, frozen, seed 0")
+
+
+def test_cells_are_missed_of_each_task_and_of_lives(tmp_path):
+    once, life = tmp_path / "once", tmp_path / "life"
+    write_results(once, shifts=("none",), videos=False)
+    described = {"checkpoints": ["walker_walk"], "tasks": ["walker_walk", "walker_run"], "shifts": ["none"],
+                 "seeds": [0], "policies": ["frozen"]}  # fmt: skip
+    (once / "benchmark.yaml").write_text(yaml.safe_dump(described))
+    assert missing_cells(read_results(once)) == ["walker_walk, on walker_run, under none, frozen, seed 0"]
+    write_results(life, shifts=(), sequence=("none", "fog"), videos=False)
+    described = {"checkpoints": ["walker_walk"], "sequence": ["none", "fog"], "shifts": [], "seeds": [0, 1],
+                 "policies": ["frozen"]}  # fmt: skip
+    (life / "benchmark.yaml").write_text(yaml.safe_dump(described))
+    assert missing_cells(read_results(life)) == ["walker_walk, frozen, seed 1"]
 
 
 def test_cells_of_before_and_after_a_training_are_told_apart_and_never_taken_together(tmp_path):
