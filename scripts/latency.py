@@ -172,7 +172,7 @@ def record(subject: Agent | Model, scene: envs.EnvConfig | str) -> list[Transiti
 
 def learning_always(adaptation: AdaptationConfig) -> AdaptationConfig:
     """The settings with the gate open all the time, in one life."""
-    guards = dataclasses.replace(adaptation.guards, gate=None, gate_features=None, home=False)
+    guards = dataclasses.replace(adaptation.guards, gate=None, gate_features=None, gate_colors=None, home=False)
     return dataclasses.replace(adaptation, guards=guards, reset="never")
 
 

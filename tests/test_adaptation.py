@@ -420,7 +420,9 @@ def test_affine_moves_biases_alone_of_as_many_layers_as_are_asked_for(agent):
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_a_control_loop_that_needs_no_gradients_may_switch_them_off(agent, transition, mode):
-    config = AdaptationConfig(batch_size=4, memory=4, guards=GuardConfig(gate_features=None, frames=False))
+    config = AdaptationConfig(
+        batch_size=4, memory=4, guards=GuardConfig(gate_features=None, gate_colors=None, frames=False)
+    )
     plain, inside = AdaptivePolicy(agent, config), None
     obs, action, next_obs = transition
     for _ in range(4):

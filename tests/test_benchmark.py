@@ -38,7 +38,7 @@ output: results
 """
 QUICK = """
 batch_size: 2
-guards: {gate_features: null, trial: null, action_jump: null}
+guards: {gate_features: null, gate_colors: null, trial: null, action_jump: null}
 """
 
 

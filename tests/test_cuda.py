@@ -108,7 +108,9 @@ def test_learning_in_the_background_has_a_stream_of_its_own_and_the_same_result(
 
 def test_guards_work_on_what_lies_on_the_device():
     config = dataclasses.replace(AdaptationConfig(), memory=4)
-    config = dataclasses.replace(config, guards=dataclasses.replace(config.guards, gate_features=None, frames=False))
+    config = dataclasses.replace(
+        config, guards=dataclasses.replace(config.guards, gate_features=None, gate_colors=None, frames=False)
+    )
     policies = AdaptivePolicy(make_agent(), config), AdaptivePolicy(make_agent().cuda(), config)
     losses = [learn(policy, stream(12)) for policy in policies]
     np.testing.assert_allclose(*losses, rtol=1e-3)

@@ -100,7 +100,9 @@ def test_what_was_loaded_lies_in_memory_as_convolutions_read_it(agent, transitio
 
 def test_weights_on_trial_are_not_yet_in_use_after_loading(agent, transition, path):
     config = AdaptationConfig(
-        batch_size=4, reset="never", guards=type(CONFIG.guards)(frames=False, gate=None, gate_features=None, trial=100)
+        batch_size=4,
+        reset="never",
+        guards=type(CONFIG.guards)(frames=False, gate=None, gate_features=None, gate_colors=None, trial=100),
     )
     policy = learned(agent, transition, config)
     policy.save(path)

@@ -285,7 +285,7 @@ def test_a_gate_at_home_looks_with_the_trained_weights(calibrated):
 
 def test_nobody_is_at_home_without_a_gate():
     with pytest.raises(ValueError, match="give a gate too"):
-        GuardConfig(gate=None, gate_features=None, home=True)
+        GuardConfig(gate=None, gate_features=None, gate_colors=None, home=True)
 
 
 def test_under_a_shift_it_learns(calibrated):
@@ -814,7 +814,7 @@ def test_the_gate_knows_the_decision_in_the_episode_though_nothing_was_learned_f
 
 
 def test_a_gate_at_home_compares_the_loss_of_the_trained_weights(calibrated):
-    policy = AdaptivePolicy(calibrated, guarded(gate=1.0, home=True, gate_features=None))
+    policy = AdaptivePolicy(calibrated, guarded(gate=1.0, home=True, gate_features=None, gate_colors=None))
     shown, trained = [], as_model(calibrated)
     gate = policy._learner._gate
     gate.update = lambda loss, channels, decision, colors: shown.append(loss) or True

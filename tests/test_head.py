@@ -173,7 +173,7 @@ def test_a_saved_head_is_loaded_into_a_fresh_policy_which_deploys_as_before(tmp_
     step = next(episodes[0].transitions())
     losses = [AdaptivePolicy(each, config).observe(*step)["self_supervised_loss"] for each in (policy, loaded)]
     assert losses[0] == losses[1]
-    open_gate = AdaptationConfig(guards=GuardConfig(gate_features=1e-9, frames=False))
+    open_gate = AdaptationConfig(guards=GuardConfig(gate_features=1e-9, gate_colors=None, frames=False))
     assert AdaptivePolicy(loaded, open_gate).observe(*step)["self_supervised_loss"] >= 0
 
 
@@ -464,7 +464,9 @@ def test_a_policy_that_does_not_squash_its_actions_adapts_all_the_same(episodes)
     recorded = [record_episode(env, FrozenPolicy(policy), seed, noise=0.5) for seed in range(4)]
     assert np.abs([episode.actions for episode in recorded]).max() == 1
     fit_head(policy, recorded, dataclasses.replace(QUICK, updates=5))
-    adapting = AdaptivePolicy(policy, AdaptationConfig(batch_size=4, guards=GuardConfig(gate_features=None)))
+    adapting = AdaptivePolicy(
+        policy, AdaptationConfig(batch_size=4, guards=GuardConfig(gate_features=None, gate_colors=None))
+    )
     for obs, _, next_obs in list(episodes[0].transitions())[:8]:
         adapting.observe(obs, np.clip(adapting.act(obs), -1, 1), next_obs)
     assert adapting.report()["updates"] > 4

@@ -296,7 +296,7 @@ def test_settings_are_screened_on_a_policy_of_ones_own(folder):
     fitted = call("fit_head.py --policy my_robot:make_policy --episodes seen --output screened --updates 5", folder)
     assert fitted.returncode == 0, fitted.stderr
     (folder / "candidates").mkdir()
-    (folder / "candidates" / "open.yaml").write_text("guards: {gate: null, gate_features: null}")
+    (folder / "candidates" / "open.yaml").write_text("guards: {gate: null, gate_features: null, gate_colors: null}")
     command = "screen.py --policy my_robot:make_policy --head screened --env my_robot:make_env my_robot:at_dusk"
     result = call(f"{command} --candidates candidates --no-paper --episodes 2 --workers 1 --output s.json", folder)
     assert result.returncode == 0, result.stderr
@@ -338,7 +338,7 @@ def test_a_policy_that_fails_is_told_by_the_episode_and_a_screening_keeps_what_w
     assert re.match(r"error: my_robot:make_choking in my_robot:make_env, episode 1 of seed \d+: KeyError", line)
     assert call("fit_head.py --policy my_robot:make_policy --episodes seen --output kept --updates 5", folder)
     (folder / "one").mkdir()
-    (folder / "one" / "color.yaml").write_text("guards: {gate: null, gate_features: null}")
+    (folder / "one" / "color.yaml").write_text("guards: {gate: null, gate_features: null, gate_colors: null}")
     command = "screen.py --policy my_robot:make_policy --head kept --env my_robot:make_env my_robot:make_failing"
     result = call(f"{command} --candidates one --no-paper --episodes 2 --workers 1 --output kept.json", folder)
     assert result.returncode == 2

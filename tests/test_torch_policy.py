@@ -352,7 +352,9 @@ def test_all_guards_together_work_on_a_policy_with_a_calibration():
     with pytest.raises(ValueError, match="no calibration for a gate"):
         AdaptivePolicy(policy)
     policy.calibration = Calibration(0.0, (0.0,) * 5, 1)
-    adapting = AdaptivePolicy(policy, dataclasses.replace(COLOR, guards=GuardConfig(gate_features=None)))
+    adapting = AdaptivePolicy(
+        policy, dataclasses.replace(COLOR, guards=GuardConfig(gate_features=None, gate_colors=None))
+    )
     rng = np.random.default_rng(0)
     base = picture(policy.cameras[0], 0)
     for _ in range(40):
@@ -578,7 +580,9 @@ def test_a_head_that_works_in_place_does_not_change_what_guards_judge_by():
         encoder, head = nn.Conv2d(3, 4, 3, 2), nn.Linear(4 * 7 * 9, 2)
         act = nn.Sequential(nn.ReLU(inplace=inplace), nn.Flatten(), head, nn.Tanh())
         policy = TorchPolicy(encoder, lambda f, _: act(f)[0].numpy(), CAMERAS["CHW_uint8"], BOX)
-        adapting = AdaptivePolicy(policy, dataclasses.replace(COLOR, guards=GuardConfig(gate_features=None, gate=None)))
+        adapting = AdaptivePolicy(
+            policy, dataclasses.replace(COLOR, guards=GuardConfig(gate_features=None, gate_colors=None, gate=None))
+        )
         found, add = [], adapting._learner._trial.add
         adapting._learner._trial.add = lambda *measured: found.append(measured[:2]) or add(*measured)
         obs = picture(policy.cameras[0], 0)
@@ -604,7 +608,9 @@ def test_entries_that_are_tensors_and_filled_again_are_read_again():
 
 def test_other_units_than_declared_are_told_though_the_camera_was_black_at_first():
     policy, _ = make(CAMERAS["CHW_float"])
-    adapting = AdaptivePolicy(policy, dataclasses.replace(COLOR, guards=GuardConfig(gate_features=None)))
+    adapting = AdaptivePolicy(
+        policy, dataclasses.replace(COLOR, guards=GuardConfig(gate_features=None, gate_colors=None))
+    )
     black = np.zeros((3, 16, 20), np.float32)
     adapting.act(black)
     adapting.observe(black, np.array((0.5, 3.0), np.float32), black)
@@ -615,7 +621,9 @@ def test_other_units_than_declared_are_told_though_the_camera_was_black_at_first
 
 def test_other_entries_that_are_missing_or_no_numbers_are_the_last_good_ones():
     policy, _ = make_dictionary()
-    adapting = AdaptivePolicy(policy, dataclasses.replace(COLOR, guards=GuardConfig(gate_features=None)))
+    adapting = AdaptivePolicy(
+        policy, dataclasses.replace(COLOR, guards=GuardConfig(gate_features=None, gate_colors=None))
+    )
     obs = dictionary(0)
     expected = adapting.act(obs)
     np.testing.assert_array_equal(adapting.act({**obs, "joints": np.array([0.0, np.nan, 0.0])}), expected)

@@ -219,7 +219,7 @@ cli.run(lambda: reproduce.call(["slow.py"]))
 
 def test_settings_are_screened_beside_controls_on_the_same_episodes(folder):
     (folder / "candidates").mkdir()
-    guards = "guards: {gate: null, gate_features: null, trial: null, action_jump: null}"
+    guards = "guards: {gate: null, gate_features: null, gate_colors: null, trial: null, action_jump: null}"
     (folder / "candidates" / "color.yaml").write_text(guards)
     (folder / "candidates" / "shuffled.yaml").write_text(f"objectives: [shuffled_actions]\n{guards}")
     command = (
@@ -250,7 +250,7 @@ def test_an_interrupted_screening_keeps_the_shifts_that_all_candidates_met(folde
     monkeypatch.setattr(screen, "run_arms", interrupted)
     (folder / "one").mkdir()
     (folder / "one" / "color.yaml").write_text(
-        "guards: {gate: null, gate_features: null, trial: null, action_jump: null}"
+        "guards: {gate: null, gate_features: null, gate_colors: null, trial: null, action_jump: null}"
     )
     command = (
         "screen.py --checkpoints tiny --candidates one --shift none color_hard --episodes 1 --no-paper --workers 1"
