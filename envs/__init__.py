@@ -15,6 +15,8 @@ import gymnasium as gym  # noqa: E402
 
 try:
     import dm_control.mujoco  # noqa: F401  # opens the display, and fails in its own way where there is none
+except ModuleNotFoundError:
+    raise  # it is not installed
 except Exception as error:
     raise OpenGLUnavailable(error) from error
 
@@ -25,13 +27,18 @@ from envs.shifts import SHIFTS  # noqa: E402
 from envs.tasks import PAPER_TASKS, TASKS  # noqa: E402
 
 
-def make(config: EnvConfig, observation: Literal["pixels", "state"] = "pixels", render_size: int = 256) -> gym.Env:
+def make(
+    config: EnvConfig,
+    observation: Literal["pixels", "state"] = "pixels",
+    render_size: int = 256,
+    render_mode: str | None = "rgb_array",
+) -> gym.Env:
     """The environment with its frames stacked on channels and its time limit.
 
     Observations are uint8 (3 * frame_stack, image_size, image_size); with `observation="state"`
-    float32 vectors of the simulator's own state, and nothing is rendered.
+    float32 vectors of the simulator's own state, and nothing is rendered for them.
     """
-    env: gym.Env = DMControlEnv(config, observation, render_size=render_size)
+    env: gym.Env = DMControlEnv(config, observation, render_mode, render_size)
     if observation == "pixels":
         channels, height, width = env.observation_space.shape or ()
         env = gym.wrappers.FrameStackObservation(env, config.frame_stack)
@@ -39,17 +46,22 @@ def make(config: EnvConfig, observation: Literal["pixels", "state"] = "pixels", 
     return gym.wrappers.TimeLimit(env, config.decisions)
 
 
-def _make_registered(render_mode: str | None = "rgb_array", render_size: int = 256, **settings: object) -> gym.Env:
-    env = make(EnvConfig(**settings), render_size=render_size)  # type: ignore[arg-type]
-    env.unwrapped.render_mode = render_mode
-    return env
+def _make_registered(
+    render_mode: str | None = "rgb_array",
+    render_size: int = 256,
+    observation: Literal["pixels", "state"] = "pixels",
+    **settings: object,
+) -> gym.Env:
+    return make(EnvConfig(**settings), observation, render_size, render_mode)  # type: ignore[arg-type]
 
 
-for _module in filter(None, os.environ.get("PAD_SHIFTS", "").split(",")):
-    importlib.import_module(_module.strip())  # whose shifts commands are to know
+_make_registered.metadata = DMControlEnv.metadata  # type: ignore[attr-defined]  # what Gymnasium makes other modes of
 
 for _task in TASKS:
     gym.register(f"pad/{_task}-v0", entry_point="envs:_make_registered", kwargs={"task": _task})
+
+for _module in filter(None, os.environ.get("PAD_SHIFTS", "").split(",")):
+    importlib.import_module(_module.strip())  # whose shifts commands are to know
 
 __all__ = [
     "PAPER_TASKS", "SHIFTS", "TASKS", "DMControlEnv", "EnvConfig", "OpenGLUnavailable", "Quality", "SensorShift",

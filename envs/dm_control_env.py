@@ -31,7 +31,8 @@ class EnvConfig:
     shift_split: Literal["test", "validation", "training"] = "test"
     """Which of our own colours and backgrounds: those that are reported, or those that settings are chosen on."""
     action_repeat: int | None = None
-    """Simulator steps per decision. Default: the paper's for its nine tasks, else 4."""
+    """Control steps of dm_control per decision, each of one or several steps of MuJoCo (walker: ten). Default: the
+    paper's for its nine tasks, else 4."""
     frame_stack: int = 3
     """Successive pictures in one observation."""
     image_size: int = 100
@@ -39,16 +40,14 @@ class EnvConfig:
     camera: int | str = 0
     """Camera of the task's model, by number or name."""
     episode_length: int = 1000
-    """Simulator steps in an episode."""
+    """Control steps of dm_control in an episode. `envs.make` cuts it there; `DMControlEnv` alone goes on."""
     quality: Quality = "fast"
     """fast: no shadows, no multisampling. standard: dm_control's own pixels, for comparisons with papers."""
 
     def __post_init__(self) -> None:
         for name in ("action_repeat", "frame_stack", "image_size", "episode_length"):
-            value, most = getattr(self, name), LARGEST if name == "image_size" else None
-            if value is not None and not (isinstance(value, int | np.integer) and 1 <= value <= (most or value)):
-                whole = f"a whole number from 1 to {most}" if most else "a whole number of at least 1"
-                raise ValueError(f"{name} must be {whole}, got {value}")
+            if (value := getattr(self, name)) is not None:
+                _check_count(name, value, LARGEST if name == "image_size" else None)
         if self.shift_data is not None and self.shift_split != "test":
             raise ValueError(
                 f"shift_split {self.shift_split} is one of our own colours and backgrounds; a folder has no splits, "
@@ -91,8 +90,9 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
     ) -> None:
         if observation not in ("pixels", "state"):
             raise ValueError(f"observation must be pixels or state, got {observation!r}")
-        if not 1 <= render_size <= LARGEST:
-            raise ValueError(f"render_size must be from 1 to {LARGEST}, got {render_size}")
+        _check_count("render_size", render_size, LARGEST)
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"unknown render_mode {render_mode!r}; known: rgb_array, or None")
         self.config, self.render_mode, self._render_size = config, render_mode, render_size
         self._env = tasks.load(config.task)
         self._shift = make_shift(config.shift, config.shift_data, config.shift_split, config.task)
@@ -100,7 +100,7 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
             self._env.physics, config.camera, config.quality, config.decisions, shadows=self._shift.shadows
         )
         self._observation, self._agent_steps = observation, 0
-        self._running, self._begun = False, False
+        self._running, self._begun, self._closed = False, False, False
 
         spec = self._env.action_spec()
         bounded = np.isfinite(spec.minimum) & np.isfinite(spec.maximum)
@@ -108,7 +108,7 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         self.action_space = gym.spaces.Box(-1.0, 1.0, spec.shape, np.float32)
         self.metadata = {**self.metadata, "render_fps": self._frames_per_second()}
         if observation == "pixels":
-            self._scene.eye(config.image_size)
+            self._scene.open(config.image_size)
             shape = (3, config.image_size, config.image_size)
             self.observation_space: gym.spaces.Box = gym.spaces.Box(0, 255, shape, np.uint8)
         else:
@@ -118,6 +118,8 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
+        self._check_open()
+        self._running = self._begun = False  # where the first picture fails there is no episode
         super().reset(seed=seed)
         physics_seed, shift_seed = self.np_random.integers(2**32, size=2)
         # The task draws the initial state from a generator of its own, made when it was loaded.
@@ -125,13 +127,15 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         self._scene.restore()
         timestep = self._env.reset()
         self._agent_steps = 0
-        self._running = self._begun = True
         self._scene.begin()
         self._shift.begin(self._scene, int(shift_seed))
         info = {"state": _flatten(timestep.observation)}
-        return self._observe(info), info
+        obs = self._observe(info)
+        self._running = self._begun = True
+        return obs, info
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self._check_open()
         if not self._running:
             raise gym.error.ResetNeeded("no episode is running: call reset() before step()")
         action = np.asarray(action, np.float64)
@@ -154,15 +158,20 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         info = {"state": _flatten(timestep.observation)}
         return self._observe(info), reward, timestep.last(), False, info
 
-    def render(self) -> np.ndarray:
-        """What the camera sees, at `render_size`: uint8 (render_size, render_size, 3)."""
-        if not self._begun:
-            raise gym.error.ResetNeeded("there is nothing to see yet: call reset() before render()")
+    def render(self) -> np.ndarray | None:
+        """What the camera sees, at `render_size`: uint8 (render_size, render_size, 3); None with `render_mode` None.
+
+        Of a sensor that holds frames back it shows the last one that was rendered: render every step.
+        """
+        if self.render_mode is None:
+            gym.logger.warn("render() without a render mode shows nothing: make the environment with rgb_array")
+            return None
         return self.picture(self._render_size).copy()  # a shift may have kept it
 
     def picture(self, size: int) -> np.ndarray:
         """What the camera sees through the shift: uint8 (size, size, 3)."""
-        return self._shift.apply(self._scene.picture(size, self._shift.arrange))
+        self._check_begun()
+        return self._shift.apply(self._scene.picture(size))
 
     def layers(self) -> np.ndarray:
         """What each pixel of the newest observation shows, for training alone: uint8 (image_size, image_size).
@@ -170,10 +179,22 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
         0 the robot and other things, 1 the ground, 2 the sky. Films and what else a shift draws over a picture do not
         count.
         """
+        self._check_begun()
         return self._scene.layers(self.config.image_size)
 
     def close(self) -> None:
+        """Free the graphics memory; nothing is run or seen any more. Closing twice is harmless."""
+        self._closed = True
         self._scene.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise gym.error.ClosedEnvironmentError("the environment is closed: make it anew")
+
+    def _check_begun(self) -> None:
+        self._check_open()
+        if not self._begun:
+            raise gym.error.ResetNeeded("there is nothing to see yet: call reset() before render()")
 
     @cached_property
     def goals(self) -> TurnGoals | None:
@@ -187,10 +208,18 @@ class DMControlEnv(gym.Env[np.ndarray, np.ndarray]):
     def _observe(self, info: dict[str, Any]) -> np.ndarray:
         if self._observation == "state":
             return info["state"].copy()
-        return np.ascontiguousarray(self.picture(self.config.image_size).transpose(2, 0, 1))
+        picture = self._shift.apply(self._scene.picture(self.config.image_size))
+        return np.ascontiguousarray(picture.transpose(2, 0, 1))
 
     def _frames_per_second(self) -> int:
         return max(1, round(1 / (self._env.control_timestep() * self.config.steps_per_decision)))
+
+
+def _check_count(name: str, value: object, most: int | None) -> None:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not (whole and 1 <= value <= (most or value)):  # type: ignore[operator]
+        allowed = f"a whole number from 1 to {most}" if most else "a whole number of at least 1"
+        raise ValueError(f"{name} must be {allowed}, got {value}")
 
 
 def _flatten(observation: dict[str, np.ndarray]) -> np.ndarray:

@@ -18,7 +18,8 @@ _DERIVED = ("body_subtreemass", "body_invweight0", "dof_M0", "dof_invweight0", "
 class Dynamics:
     """What a task's physics is made of.
 
-    Every change is relative to the training environment, and acts from the next simulator step but one.
+    Every change is relative to the training environment, and acts from the next step of MuJoCo, masses from the next
+    but one.
     """
 
     def __init__(self, physics: Physics) -> None:

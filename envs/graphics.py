@@ -29,6 +29,8 @@ _starting = threading.Lock()
 def call(function: Callable[[], T]) -> T:
     """The function's result, computed on the thread."""
     global _thread
+    if threading.current_thread() is _thread:  # a garbage collector there closes somebody's environment
+        return function()
     with _starting:
         if _thread is None:
             _thread = threading.Thread(target=_work, name="opengl", daemon=True)
@@ -93,7 +95,13 @@ class Context:
         _open.add(self)
 
     def make_current(self) -> None:
-        """Another context of this package may have been, or a freed one."""
+        """Another context of this package may have been, or a freed one.
+
+        Raises:
+            OpenGLUnavailable: in another process than that which made it.
+        """
+        if self.pid != os.getpid():
+            raise OpenGLUnavailable("this environment was made before the process forked: make it anew in the child")
         self._gl.make_current()
 
     def free(self) -> None:

@@ -33,7 +33,10 @@ class OpenGLUnavailable(RuntimeError):
 
 
 def choose() -> None:
-    """Set `MUJOCO_GL` to egl, else osmesa, on a Linux machine whose user has not chosen."""
+    """Set `MUJOCO_GL` to egl, else osmesa, on a Linux machine whose user has not chosen.
+
+    And `LP_NUM_THREADS` to 0, unless it is set: Mesa rasterizes on the thread that asks for it.
+    """
     # One rasterizer thread: a 100x100 picture is too small to share, and the spare threads would
     # fight the learner for the cores.
     os.environ.setdefault("LP_NUM_THREADS", "0")
@@ -74,7 +77,11 @@ def probe() -> str:
         OpenGLUnavailable: when none answers.
     """
     choose()
-    result = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=120, check=False)
+    command = [sys.executable, "-c", _PROBE]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        raise OpenGLUnavailable("the driver does not answer") from None
     if result.returncode != 0:
         lines = result.stderr.strip().splitlines() or [f"the probe ended with code {result.returncode}"]
         raise OpenGLUnavailable(lines[-1])

@@ -14,7 +14,7 @@ import numpy as np
 from dm_control.mujoco import Physics
 
 from envs import graphics
-from envs.view import Arrange, View
+from envs.view import GROUND, Arrange, View
 
 Quality = Literal["fast", "standard"]
 """`standard`: dm_control's own pixels. `fast`: no shadows and no multisampling, tens of times quicker."""
@@ -48,10 +48,11 @@ def find_camera(physics: Physics, camera: int | str) -> int:
     names = [model.camera(index).name for index in range(model.ncam)]
     if isinstance(camera, str) and camera in names:
         return names.index(camera)
-    if not isinstance(camera, int) or not 0 <= camera < len(names):
+    number = isinstance(camera, int | np.integer) and not isinstance(camera, bool)
+    if not (number and 0 <= camera < len(names)):  # type: ignore[operator]
         known = ", ".join(f"{index} ({name})" for index, name in enumerate(names)) or "none"
         raise ValueError(f"unknown camera {camera!r}; known: {known}")
-    return camera
+    return int(camera)
 
 
 class Renderer:
@@ -144,7 +145,7 @@ class Renderer:
         # MuJoCo writes one plus a thing's number into the three bytes of a pixel, and zero for the sky.
         seen = self._picture[::-1].astype(np.int32) @ np.array([1, 256, 65536], np.int32)
         things = self._scene.geoms[: self._scene.ngeom]
-        planes = [geom.segid + 1 for geom in things if geom.type == mujoco.mjtGeom.mjGEOM_PLANE]
+        planes = [geom.segid + 1 for geom in things if geom.type in GROUND]
         layers = np.where(seen == 0, np.uint8(Layer.SKY), np.uint8(Layer.THING))
         layers[np.isin(seen, planes)] = Layer.GROUND
         return layers

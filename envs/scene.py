@@ -38,7 +38,8 @@ class Scene:
         self.appearance, self.dynamics, self.horizon = Appearance(physics), Dynamics(physics), horizon
         self._physics, self._camera, self._quality, self._shadows = physics, camera, quality, shadows
         self._eyes = dict[int, _Eye]()
-        self._arrange: Arrange | None = None
+        self.arrange: Arrange | None = None
+        """Changes what is about to be drawn."""
         self._number = find_camera(physics, camera)
         self._distance = _NEAREST
 
@@ -56,23 +57,26 @@ class Scene:
         for eye in self._eyes.values():
             eye.renderer.upload([])  # some tasks draw a terrain
 
-    def picture(self, size: int, arrange: Arrange | None = None) -> np.ndarray:
+    def picture(self, size: int) -> np.ndarray:
         """What the camera sees, arranged: uint8 (size, size, 3)."""
-        eye = self.eye(size)
+        eye = self._eye(size)
         if eye.version != self.appearance.version:
             eye.renderer.upload(self.appearance.textures)
             eye.version = self.appearance.version
-        self._arrange = arrange
-        return eye.renderer.render(arrange, self._distance)
+        return eye.renderer.render(self.arrange, self._distance)
 
     def layers(self, size: int) -> np.ndarray:
-        """What each pixel of the last picture shows: uint8 (size, size), a number of `Layer`."""
-        return self.eye(size).renderer.layers(self._arrange, self._distance)
+        """What each pixel of that picture shows: uint8 (size, size), a number of `Layer`."""
+        return self._eye(size).renderer.layers(self.arrange, self._distance)
 
-    def eye(self, size: int) -> _Eye:
-        """The renderer of pictures of that size, made when it is first asked for."""
+    def open(self, size: int) -> None:
+        """Have all that pictures of that size need, which is opened for the first of them otherwise."""
+        self._eye(size)
+
+    def _eye(self, size: int) -> _Eye:
         if size not in self._eyes:
-            self._eyes[size] = _Eye(self._open(size), self.appearance.version)
+            renderer = Renderer(self._physics, size, size, self._camera, self._quality, self._shadows)
+            self._eyes[size] = _Eye(renderer, self.appearance.version)
         return self._eyes[size]
 
     def close(self) -> None:
@@ -80,7 +84,4 @@ class Scene:
         for eye in self._eyes.values():
             eye.renderer.close()
         self._eyes.clear()
-        self._arrange = None  # which knows this scene: together they would stay until the next full collection
-
-    def _open(self, size: int) -> Renderer:
-        return Renderer(self._physics, size, size, self._camera, self._quality, self._shadows)
+        self.arrange = None  # which knows this scene: together they would stay until the next full collection

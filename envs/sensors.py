@@ -25,15 +25,17 @@ class SensorShift(gym.Wrapper):
     Args:
         env: shows uint8 pictures with 1 or 3 channels, (height, width, channels) or (channels, height, width).
         shift: for instance "noise:0.5 + blur:0.2", "none@0, dropped_frames@100"; see `envs.shifts.schedule`.
-        horizon: steps in an episode, over which a strength such as "0..1" grows.
+        horizon: steps in an episode, over which a strength such as "0..1" grows. Default: what the environment's `spec`
+            says of them.
 
     Raises:
-        ValueError: for another kind of observation, and for a shift that needs more than pictures.
+        ValueError: for another kind of observation, for a shift that needs more than pictures, and for a strength that
+            grows until the end of an episode of unknown length.
     """
 
-    def __init__(self, env: gym.Env, shift: str, horizon: int = 1000) -> None:
+    def __init__(self, env: gym.Env, shift: str, horizon: int | None = None) -> None:
         super().__init__(env)
-        if horizon < 1:
+        if horizon is not None and horizon < 1:
             raise ValueError(f"horizon must be at least 1 step, got {horizon}")
         space = env.observation_space
         shape = space.shape or ()
@@ -45,7 +47,7 @@ class SensorShift(gym.Wrapper):
                 "wrap the environment below its frame stacking"
             )
         self._channels_first = shape[2] not in (1, 3)
-        self._shift, self._horizon, self._agent_steps = _make(shift), horizon, 0
+        self._shift, self._horizon, self._agent_steps = _make(shift), _length(env, horizon, shift), 0
         # The same sensor for those who watch: it may keep what it has shown, which must not depend on being watched.
         self._watched = _make(shift)
 
@@ -91,6 +93,17 @@ class _Nothing:
 
     def restore(self) -> None:
         """There is nothing to bring back."""
+
+
+def _length(env: gym.Env, horizon: int | None, shift: str) -> int:
+    """Steps in an episode, or any number where no strength depends on it."""
+    known = horizon or (env.spec.max_episode_steps if env.spec is not None else None)
+    timetable = make_shift(shift).timetable
+    for number, segment in enumerate(timetable.segments):
+        grows = any(part.start != part.end for part in segment.parts)
+        if known is None and grows and timetable.length(number, 1) != timetable.length(number, 10**9):
+            raise ValueError(f"{shift!r} grows until the episode ends: say by horizon after how many steps")
+    return known or 1
 
 
 def _make(text: str) -> Composition:

@@ -12,6 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from envs.appearance import Color
 
+GROUND = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
+"""Kinds of geom that are the ground: planes and terrain."""
 _FROM_ABOVE = -0.9  # a camera that looks down more steeply has no side
 
 
@@ -122,8 +124,8 @@ class View:
 
     @property
     def grounds(self) -> list[mujoco.MjvGeom]:
-        """The planes of the model."""
-        return [geom for geom in self.things if geom.type == mujoco.mjtGeom.mjGEOM_PLANE]
+        """The planes and the terrain of the model."""
+        return [geom for geom in self.things if geom.type in GROUND]
 
     def add(
         self,

@@ -1,8 +1,11 @@
 import gc
+import multiprocessing
 import subprocess
 import sys
+import threading
 import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gymnasium as gym
@@ -11,8 +14,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import envs
-from envs import EnvConfig
+from envs import EnvConfig, graphics
 from envs.gradient import GradientEnv
+from envs.renderer import Layer
 
 
 def check_strictly(env: gym.Env, skip_render_check: bool) -> None:
@@ -244,8 +248,8 @@ def test_what_does_not_exist_is_refused_though_nothing_is_seen(settings):
     ("arguments", "message"),
     [
         ({"observation": "pixles"}, "observation must be pixels or state, got 'pixles'"),
-        ({"render_size": 0}, "render_size must be from 1 to 4096, got 0"),
-        ({"render_size": -3}, "render_size must be from 1 to 4096, got -3"),
+        ({"render_size": 0}, "render_size must be a whole number from 1 to 4096, got 0"),
+        ({"render_size": -3}, "render_size must be a whole number from 1 to 4096, got -3"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments, message):
@@ -372,3 +376,114 @@ def test_an_action_beyond_the_bounds_is_held_there():
 
 def test_a_film_plays_as_fast_as_the_agent_decides():
     assert envs.make(EnvConfig(task="walker_walk"), "state").unwrapped.metadata["render_fps"] == 10  # 0.025 s, 4 steps
+
+
+def test_a_call_from_the_thread_of_opengl_is_answered_there():
+    answers = []
+    asking = threading.Thread(
+        target=lambda: answers.append(graphics.call(lambda: graphics.call(lambda: 1))), daemon=True
+    )
+    asking.start()
+    asking.join(10)
+    assert answers == [1]
+
+
+def _ends_well_in_a_forked_child(env, answers) -> None:
+    try:
+        env.step(np.zeros(1))
+    except envs.OpenGLUnavailable as error:
+        answers.put(str(error))
+    own = envs.make(EnvConfig(image_size=24))
+    answers.put(own.reset(seed=3)[0])
+    own.close()
+
+
+def test_a_forked_child_makes_environments_of_its_own():
+    env = envs.make(EnvConfig(image_size=24))
+    expected = env.reset(seed=3)[0]
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    child = context.Process(target=_ends_well_in_a_forked_child, args=(env, answers))
+    child.start()
+    assert "made before the process forked: make it anew" in answers.get(timeout=60)
+    assert (answers.get(timeout=60) == expected).all()
+    child.join(60)
+    assert child.exitcode == 0
+
+
+def test_what_gymnasium_makes_of_pictures_works_and_other_modes_are_refused():
+    env = gym.make("pad/cartpole_swingup-v0", image_size=24, render_size=24, render_mode="rgb_array_list")
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    assert [frame.shape for frame in env.render()] == [(24, 24, 3)] * 2
+    env.close()
+    silent = gym.make("pad/cartpole_swingup-v0", image_size=24, render_mode=None)
+    silent.reset(seed=0)
+    assert silent.unwrapped.render() is None
+    silent.close()
+    with pytest.raises(ValueError, match="unknown render_mode 'human'"):
+        envs.DMControlEnv(EnvConfig(), render_mode="human")
+    state = gym.make("pad/cartpole_swingup-v0", observation="state")
+    assert state.observation_space.shape == (5,)
+    state.close()
+
+
+def test_an_episode_that_fails_at_its_first_picture_has_not_begun(monkeypatch):
+    env = envs.make(EnvConfig(image_size=24, shift="noise:0.5"))
+    env.reset(seed=0)
+    monkeypatch.setattr(env.unwrapped._shift, "apply", lambda picture: [][0])
+    with pytest.raises(IndexError):
+        env.reset(seed=1)
+    monkeypatch.undo()
+    with pytest.raises(gym.error.ResetNeeded):
+        env.unwrapped.step(env.action_space.sample())
+    env.reset(seed=1)
+    env.step(env.action_space.sample())
+    env.close()
+
+
+def test_a_closed_environment_says_so():
+    env = envs.DMControlEnv(EnvConfig(image_size=24))
+    env.reset(seed=0)
+    env.close()
+    env.close()
+    for use in (env.reset, env.render, lambda: env.step(np.zeros(1))):
+        with pytest.raises(gym.error.ClosedEnvironmentError):
+            use()
+
+
+def test_layers_are_those_of_the_shifted_camera_whether_or_not_it_was_looked_through():
+    seen = []
+    for observation in ("pixels", "state"):
+        env = envs.DMControlEnv(EnvConfig(task="walker_walk", shift="camera", image_size=48), observation)
+        env.reset(seed=2)
+        seen.append(env.layers())
+        env.close()
+    assert (seen[0] == seen[1]).all()
+
+
+@pytest.mark.parametrize("camera", [np.int64(0), "fixed"])
+def test_a_camera_has_a_number_and_a_name(camera):
+    plain, other = envs.make(EnvConfig(image_size=24)), envs.make(EnvConfig(image_size=24, camera=camera))
+    assert (plain.reset(seed=0)[0] == other.reset(seed=0)[0]).all()
+    plain.close()
+    other.close()
+
+
+def test_a_terrain_is_ground():
+    env = envs.DMControlEnv(EnvConfig(task="quadruped_escape", image_size=48))
+    env.reset(seed=0)
+    assert (env.layers() == Layer.GROUND).mean() > 0.2
+    env.close()
+
+
+def test_environments_in_threads_of_their_own_are_what_they_are_alone():
+    def episode(seed: int) -> np.ndarray:
+        env = envs.make(EnvConfig(image_size=24, shift="video_easy"))
+        frames = [env.reset(seed=seed)[0]] + [env.step(np.full(1, 0.5))[0] for _ in range(10)]
+        env.close()
+        return np.array(frames)
+
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(episode, range(6)))
+    assert all((found == episode(seed)).all() for seed, found in enumerate(together))

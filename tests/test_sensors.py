@@ -165,3 +165,14 @@ def test_contrast_grows_in_some_episodes_and_falls_in_others():
         ratios.append(shift.apply(picture, 0).std() / picture.std())
     assert min(ratios) < 0.7
     assert max(ratios) > 1.4
+
+
+def test_a_strength_grows_over_the_length_that_the_environment_tells_or_that_is_said():
+    with pytest.raises(ValueError, match="say by horizon"):
+        SensorShift(GradientEnv(), "brightness:0..1")
+    SensorShift(GradientEnv(), "brightness:0..1@0, none@10")  # it ends by itself
+    told = SensorShift(GradientEnv(), "brightness:0..1", horizon=10)
+    made = gym.make("pad/cartpole_swingup-v0", image_size=24, frame_stack=1)
+    assert SensorShift(made, "brightness:0..1")._horizon == made.spec.max_episode_steps
+    assert told._horizon == 10
+    made.close()

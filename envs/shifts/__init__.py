@@ -185,10 +185,11 @@ def make_shift(text: str, data: str | Path | None = None, split: str = "test", t
     def make(part: Part, alone: bool) -> Shift:
         return SHIFTS[part.name].make(_Source(folder, split, task, alone))
 
-    segments = [
-        [make(part, len(segment.parts) == 1 and part.start == part.end == 1) for part in segment.parts]
-        for segment in timetable.segments
-    ]
+    def is_alone(part: Part, segment: Segment) -> bool:
+        """Whether nothing of any strength acts beside a part, which is at its full strength."""
+        return part.start == part.end == 1 and [p for p in segment.parts if p.start or p.end] == [part]
+
+    segments = [[make(part, is_alone(part, segment)) for part in segment.parts] for segment in timetable.segments]
     return Composition(timetable, segments)
 
 

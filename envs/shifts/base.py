@@ -9,9 +9,10 @@ from envs.view import View
 class Shift:
     """A way in which deployment differs from training. This one differs in nothing.
 
-    A shift draws all that is random in `begin`, from the generator it is given, so an episode is the same whatever
-    ran before. How far it goes is its `strength`, which may change within an episode: at 0 nothing differs, to the
-    bit. Only a shift of the dynamics changes the physics, and none changes the reward's rule or an episode's length.
+    A shift draws all that is random from the generator that `begin` is given, in an order that pictures change nothing
+    in, so an episode is the same whatever ran before and whoever watches. How far it goes is its `strength`, which may
+    change within an episode: at 0 nothing differs, to the bit. Only a shift of the dynamics changes the physics, and
+    none changes the reward's rule or an episode's length.
     Steps are the agent's, counted from `begin`, and never go back.
     """
 

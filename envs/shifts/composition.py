@@ -38,6 +38,7 @@ class Composition:
         """A new episode starts; `scene` is as in training."""
         self._scene, self._seed, self._number = scene, seed, -1
         self.advance(0)
+        scene.arrange = self.arrange
 
     def advance(self, agent_step: int) -> None:
         """Go on to that step: other shifts, other strengths."""
@@ -56,7 +57,7 @@ class Composition:
             if not (entered or changed):
                 continue
             if shift.recolors:
-                recolored = True
+                recolored |= strength > 0 if entered else changed  # where it is entered all is as in training
             else:
                 shift.change(self._scene)
         if recolored:

@@ -1,5 +1,6 @@
 """A film behind the robot, or behind and below it."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
@@ -107,7 +108,9 @@ def _passes_key(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndar
 
 
 class FilmCache:
-    """Scaled films, those used last, in a bounded memory; the last one asked for is always kept.
+    """Scaled films, those used last, in a bounded memory, for all threads.
+
+    The last two asked for are always kept: an episode that is watched shows one film in two sizes, in turns.
 
     Args:
         limit: bytes.
@@ -115,15 +118,17 @@ class FilmCache:
 
     def __init__(self, limit: int) -> None:
         self._limit, self._films = limit, OrderedDict[Hashable, np.ndarray]()
+        self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Iterable[np.ndarray]], size: int) -> np.ndarray:
         """The film of that key, made of frames of any size where it is not kept: uint8 (frames, size, size, 3)."""
-        if key not in self._films:
-            self._films[key] = np.stack([resize(frame, size) for frame in make()])
-        self._films.move_to_end(key)
-        while len(self._films) > 1 and sum(film.nbytes for film in self._films.values()) > self._limit:
-            self._films.popitem(last=False)
-        return self._films[key]
+        with self._lock:
+            if key not in self._films:
+                self._films[key] = np.stack([resize(frame, size) for frame in make()])
+            self._films.move_to_end(key)
+            while len(self._films) > 2 and sum(film.nbytes for film in self._films.values()) > self._limit:
+                self._films.popitem(last=False)
+            return self._films[key]
 
 
 _films = FilmCache(512 * 2**20)
@@ -155,7 +160,9 @@ class VideoFiles:
             raise ValueError("no video files given")
         for path in paths:  # a bad file is found before the episode that draws it
             list(_decode(path, 2))
-        self._paths = paths
+        self._paths = [path.resolve() for path in paths]
+        # Another film of that name is another film.
+        self._versions = [(path.stat().st_mtime_ns, path.stat().st_size) for path in self._paths]
 
     @classmethod
     def of_shift(cls, data: Path, name: str) -> "VideoFiles":
@@ -175,7 +182,7 @@ class VideoFiles:
 
     def frames(self, index: int, size: int) -> np.ndarray:
         path = self._paths[index]
-        return _films.get((path, size), lambda: _decode(path, _LONGEST), size)
+        return _films.get((path, self._versions[index], size), lambda: _decode(path, _LONGEST), size)
 
 
 def _decode(path: Path, limit: int) -> Iterator[np.ndarray]:
