@@ -453,6 +453,18 @@ def test_the_loop_in_the_readme_runs(monkeypatch):
     assert namespace["truncated"]
 
 
+def test_the_shift_in_the_documents_is_known_to_commands_as_they_say(tmp_path):
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "benchmark.md").read_text(), re.DOTALL)[0]
+    (tmp_path / "my_shifts.py").write_text(code)
+    listed = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "shifts.py", "list"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}", "PAD_SHIFTS": "my_shifts"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert listed.returncode == 0, listed.stderr
+    assert "Everything fades towards white." in listed.stdout
+
+
 def test_the_shift_in_the_documents_is_registered_and_seen():
     code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "benchmark.md").read_text(), re.DOTALL)[0]
     namespace: dict = {}

@@ -677,3 +677,7 @@ def test_a_film_in_two_sizes_is_decoded_once_each_however_large_it_is():
         for size in (8, 16):
             assert cache.get(("film", size), make, size).shape == (2, size, size, 3)
     assert len(made) == 2
+
+
+def test_a_film_where_no_sky_is_seen_changes_nothing():
+    assert same(rollout("reacher_easy", "video_easy"), rollout("reacher_easy", "none"))
