@@ -31,6 +31,9 @@ class Gate:
         self._features = _watch(calibration.features, feature_factor, "features")
         self._colors = _watch(calibration.frames, color_factor, "colours of single frames")
         self._count = 0
+        self.excess: dict[str, float] = {}
+        """How many times the usual value each of `loss`, `features` and `colors` was at the last update, where it
+        counts: it must exceed its factor."""
 
     @property
     def needs_loss(self) -> bool:
@@ -69,20 +72,21 @@ class Gate:
             decision: its number in the episode, from 0. Default: one after the other, as the gate is asked.
         """
         phase = bisect_right(PHASES, self._count if decision is None else decision) - 1
-        pairs = ((self._loss, loss), (self._features, channels), (self._colors, colors))
-        measured = [(watch, watch.measure(value)) for watch, value in pairs if watch is not None]
-        if not all(math.isfinite(value) for _, value in measured):
+        told = {"loss": (self._loss, loss), "features": (self._features, channels), "colors": (self._colors, colors)}
+        watches = {name: watch for name, (watch, _) in told.items() if watch is not None}
+        measured = {name: watch.measure(told[name][1]) for name, watch in watches.items()}
+        if not all(map(math.isfinite, measured.values())):
             return False
         self._count += 1
-        exceeding = [watch.exceeds(value, phase) for watch, value in measured]  # each takes note
-        return all(exceeding)
+        self.excess = {name: watch.add(measured[name], phase) for name, watch in watches.items()}
+        return all(self.excess[name] > watch.factor for name, watch in watches.items())
 
 
 class _Watch:
     """A running average beside what is usual at each phase of an episode."""
 
     def __init__(self, usual: Sequence[float], factor: float, known: FeatureRange | None = None) -> None:
-        self._limits, self._known = [factor * value for value in usual], known
+        self._usual, self.factor, self._known = usual, factor, known
         self._average = RunningAverage()
 
     def reset(self) -> None:
@@ -94,8 +98,10 @@ class _Watch:
             return 0.0
         return float(value) if self._known is None else self._known.distance(np.asarray(value))
 
-    def exceeds(self, value: float, phase: int) -> bool:
-        return self._average.add(value) > self._limits[phase]
+    def add(self, value: float, phase: int) -> float:
+        """Take in one more value; returns how many times the usual one the average is."""
+        average, usual = self._average.add(value), self._usual[phase]
+        return average / usual if usual else math.inf * average if average else 0.0
 
 
 def _watch(known: FeatureRange | None, factor: float | None, what: str) -> _Watch | None:
