@@ -11,7 +11,7 @@ what one of a hundred decisions exceeds in training; the gate is open where each
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class GateConfig:
         if self.policy is not None and self.checkpoints != GateConfig.checkpoints:
             raise ValueError("checkpoints are agents of this package, and --policy names yours")
         if self.env and self.shift != GateConfig.shift:
-            raise ValueError("shifts are of our environments, and --env names yours")
+            raise ValueError("a shift is of our environments, and --env names yours")
 
 
 class Watching:
@@ -163,6 +163,24 @@ def format_row(row: dict[str, Any]) -> str:
     ]
     opened = f"open at {row['open']:.1%} of {row['decisions']} decisions"
     return f"{row['policy']}, {row['scene']}: {opened}; {'; '.join(parts)}"
+
+
+def format_gates(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown table: a row for each scene, over all policies that met it."""
+    heads = ("shift", "agents", "decisions", "features beyond their limit", "colours beyond theirs",
+             "colours, times the usual")  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for scene in dict.fromkeys(row["scene"] for row in rows):
+        met = [row for row in rows if row["scene"] == scene]
+        features, colors = ([row["parts"][name] for row in met] for name in ("features", "colors"))
+        shares = [
+            f"{min(part['beyond'] for part in parts):.0%} to {max(part['beyond'] for part in parts):.0%}"
+            for parts in (features, colors)
+        ]
+        spread = f"{min(part['smallest'] for part in colors):.2g} to {max(part['largest'] for part in colors):.2g}"
+        decisions = sum(row["decisions"] for row in met)
+        lines.append(f"| {scene} | {len(met)} | {decisions} | {' | '.join(shares)} | {spread} |")
+    return "\n".join(lines)
 
 
 def write(path: Path, config: GateConfig, rows: list[dict[str, Any]]) -> None:

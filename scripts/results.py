@@ -23,6 +23,7 @@ from compare import format_ablations
 from evaluations import check_evaluation, conditions, is_as_named, read_record, shifts_of
 from families import by_family
 from gains import format_gains, format_learning, format_regret
+from gate import format_gates
 from latency import Block, LatencyConfig, format_blocks
 from published import PUBLISHED, SHIFTS, TASKS, published
 from report_overview import make_overview, make_tables
@@ -40,8 +41,9 @@ from pad.tracking import say
 MARKER = "<!-- results"
 START, END = f"{MARKER}: written by scripts/results.py -->", "<!-- end of results -->"
 START_ABLATIONS = f"{MARKER} of ablations: written by scripts/results.py -->"
+START_GATES = f"{MARKER} of gates: written by scripts/results.py -->"
 START_PUBLISHED = f"{MARKER} on published data: written by scripts/results.py -->"
-OTHERS = {"rows", "blocks", "points", "ablations"}
+OTHERS = {"rows", "blocks", "points", "ablations", "gates"}
 """A file that holds one of these is no evaluation."""
 Compared = dict[tuple[str, str], tuple[str, Comparison]]
 """By agent and shift the task, and how both arms did."""
@@ -70,6 +72,7 @@ def main() -> None:
         *evaluation_tables([record for record in files.values() if not OTHERS & set(record)]),
         *training_tables(files),
         *screening_tables(files),
+        *gate_tables(files),
         *measurement_tables(list(files.values())),
     ]
     put(tables, "--check" in arguments)
@@ -134,6 +137,12 @@ def training_tables(files: Mapping[Path, dict[str, Any]]) -> list[Table]:
         *([Table("docs/zoo.md", format_training(agents))] if agents else []),
         *([Table("docs/zoo.md", "\n\n".join(ablations), START_ABLATIONS)] if ablations else []),
     ]
+
+
+def gate_tables(files: Mapping[Path, dict[str, Any]]) -> list[Table]:
+    """Of scripts/gate.py, all files together: they say how the gate stands under each shift."""
+    rows = [row for record in files.values() for row in record.get("gates", ())]
+    return [Table("docs/adaptation.md", format_gates(rows), START_GATES)] if rows else []
 
 
 def screening_tables(files: Mapping[Path, dict[str, Any]]) -> list[Table]:

@@ -102,6 +102,21 @@ def test_training_calibrates_the_gate_and_so_does_the_command_for_it(folder):
     assert load_checkpoint(folder / "again").agent.calibration == trained
 
 
+def test_the_gate_tells_how_unusual_a_policy_finds_what_it_sees(folder):
+    result = call("gate.py --checkpoints runs/tiny --shift none color_hard --episodes 1 --output gates.json", folder)
+    assert result.returncode == 0, result.stderr
+    calm, shifted = json.loads((folder / "gates.json").read_text())["gates"]
+    assert (calm["scene"], shifted["scene"]) == ("none", "color_hard")
+    assert calm["parts"]["colors"]["beyond"] == 0
+    assert shifted["parts"]["colors"]["beyond"] == 1
+    assert shifted["parts"]["colors"]["smallest"] > 4 > calm["parts"]["colors"]["largest"]
+    assert shifted["open"] <= shifted["parts"]["features"]["beyond"]
+    assert re.match(r"runs/tiny, none: open at 0.0% of \d+ decisions; features ", result.stdout)
+    table = importlib.import_module("gate").format_gates([calm, shifted]).splitlines()
+    assert len(table) == 4
+    assert table[-1].startswith(f"| color_hard | 1 | {shifted['decisions']} | ")
+
+
 def test_an_evaluation_compares_both_arms_and_writes_what_was_asked_for(folder):
     result = run(
         "eval.py --checkpoint runs/tiny --adapt --shift color_hard --episodes 3 --batch-size 2 --gate 0.01 "
@@ -242,6 +257,10 @@ BAD = {
     "calibrate.py headless": "without a self-supervised head",
     "bench.py --seconds 0": "must be positive",
     "eval.py --checkpoint nowhere": "no checkpoint at 'nowhere'",
+    "gate.py --checkpoints runs/tiny --adaptation unguarded": "these settings have no gate",
+    "gate.py --checkpoints headless": "self-supervised head",
+    "gate.py --checkpoints runs/tiny --env Pendulum-v1 --shift none": "a shift is of our environments",
+    "gate.py --checkpoints runs/tiny --seed -1": "the seed at least 0",
     "eval.py --checkpoint runs/tiny --shift fog": "unknown shift 'fog'; known: none",
     "eval.py --checkpoint runs/tiny --episodes 0": "at least 1",
     "eval.py --checkpoint runs/tiny --episodes many": "many",

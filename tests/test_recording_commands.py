@@ -240,6 +240,18 @@ def test_a_policy_of_ones_own_is_recorded_fitted_loaded_and_adapts(folder):
     adapting.observe(*next(load_episodes(folder / "seen")[0].transitions()))
 
 
+def test_the_gate_of_a_policy_of_ones_own_is_looked_at_before_it_adapts(folder):
+    fitted = call("fit_head.py --policy my_robot:make_policy --episodes seen --output watched --updates 5", folder)
+    assert fitted.returncode == 0, fitted.stderr
+    command = "gate.py --policy my_robot:make_policy --head watched --env my_robot:make_env my_robot:at_dusk"
+    result = call(f"{command} --episodes 2 --output gates.json", folder)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((folder / "gates.json").read_text())["gates"]
+    assert [row["scene"] for row in rows] == ["my_robot:make_env", "my_robot:at_dusk"]
+    home, dusk = (row["parts"]["colors"]["median"] for row in rows)
+    assert dusk > 10 * home
+
+
 def test_a_policy_of_ones_own_is_evaluated_in_environments_of_ones_own(folder):
     fitted = call("fit_head.py --policy my_robot:make_policy --episodes seen --output evaluated --updates 5", folder)
     assert fitted.returncode == 0, fitted.stderr
