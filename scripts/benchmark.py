@@ -83,6 +83,8 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         if self.episodes < 1 or self.workers < 1:
             raise ValueError(f"episodes and workers must be at least 1, got {self.episodes} and {self.workers}")
+        if self.address is not None and self.engine == "local":
+            raise ValueError(f"an address is of a cluster: name its engine too, got {self.address}")
         for name in ("checkpoints", "policies", "seeds"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must name at least one")

@@ -96,6 +96,8 @@ class LoopConfig:
             raise ValueError(f"delay_ms must not be negative, got {self.delay_ms}")
         if not 0 <= self.port < 1 << 16 or (self.role != "both" and not self.port):
             raise ValueError(f"role {self.role} needs a port from 1 to 65535, got {self.port}")
+        if self.role == "robot" and self.output is not None:
+            raise ValueError("the figures are the policy's: give output to its process")
 
 
 def main() -> None:

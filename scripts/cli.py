@@ -84,12 +84,29 @@ def parse(kind: type[T], arguments: Sequence[str], default: T | None = None) -> 
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):
-            return tyro.cli(kind, args=list(arguments), default=default, config=(tyro.conf.FlagCreatePairsOff,))
+            found = tyro.cli(kind, args=list(arguments), default=default, config=(tyro.conf.FlagCreatePairsOff,))
     except SystemExit as error:
         if error.code in (0, None):
             raise
-    text = re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─├┤]", " ", captured.getvalue())
-    raise BadInput(" ".join(text.split()).replace("For full helptext, see", "See"))
+        raise BadInput(_said(captured.getvalue())) from None
+    for seed in (getattr(found, "seed", 0), *getattr(found, "seeds", ())):
+        if seed < 0:
+            raise BadInput(f"a seed must be at least 0, got {seed}")
+    return found
+
+
+def _said(box: str) -> str:
+    """What a box on the terminal says, in one line: without its frame and title, and what it repeats of the help."""
+    lines = (re.sub(r"\x1b\[[0-9;]*m|[╭╮╰╯│─├┤]|-{3,}", " ", line).strip() for line in box.splitlines())
+    text = " ".join(" ".join([line for line in lines if line][1:]).split())
+    text = re.sub(r" Argument helptext: .* (?=See |For full helptext)", " ", text)
+    text = re.sub(r"^Error parsing ([A-Z]\w+|--[\w.-]+): ", lambda found: _named(found[1]), text)
+    return re.sub(r"For full helptext, (see|run)", "See", text)
+
+
+def _named(what: str) -> str:
+    """A flag stands before what is wrong with its value; a class of settings says nothing to a user."""
+    return f"{what}: " if what.startswith("--") else ""
 
 
 def take_option(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:

@@ -434,6 +434,7 @@ BAD = {
     "benchmark.py --config tiny.yaml --tasks walker_fly": "unknown task 'walker_fly'",
     "benchmark.py --config tiny.yaml --episodes 0": "at least 1",
     "benchmark.py --config tiny.yaml --engine cloud": "cloud",
+    "benchmark.py --config tiny.yaml --address tcp://head:8786": "name its engine too",
     "benchmark.py --config tiny.yaml --shift-data nowhere": "nowhere",
     "benchmark.py --config tiny.yaml --policies policies/frozen.yaml": "'frozen', which is another policy: rename",
     "benchmark.py --config tiny.yaml --policies policies/light.yaml": "'light', which is another policy: rename",
