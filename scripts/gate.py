@@ -88,9 +88,13 @@ class Watching:
         return self._frozen.act(obs)
 
     def observe(self, obs: Observation, action: Any, next_obs: Observation) -> Metrics:
-        transition = self._model.transition(obs, action, next_obs)
-        loss, channels = self._model.look(transition)
-        self.opened.append(self._gate.update(loss, channels, colors=self._model.color_moments(transition.next_obs)))
+        seen, loss = self._model.see(next_obs), None
+        if self._gate.needs_loss:
+            loss, channels = self._model.look(self._model.transition(obs, action, next_obs))
+        else:
+            with torch.no_grad():
+                channels = self._model.channels(self._model.encode(seen))
+        self.opened.append(self._gate.update(loss, channels, colors=self._model.color_moments(seen)))
         self.excess.append(self._gate.excess)
         return {}
 

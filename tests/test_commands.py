@@ -263,7 +263,7 @@ BAD = {
     "gate.py --checkpoints runs/tiny --seed -1": "the seed at least 0",
     "eval.py --checkpoint runs/tiny --shift fog": "unknown shift 'fog'; known: none",
     "eval.py --checkpoint runs/tiny --episodes 0": "at least 1",
-    "eval.py --checkpoint runs/tiny --episodes many": "error: --episodes: invalid literal for int() with base 10: 'many' ",
+    "eval.py --checkpoint runs/tiny --episodes many": "error: --episodes: invalid literal for int() with base 10: 'm",
     "eval.py --checkpoint runs/tiny --seed -3": "a seed must be at least 0, got -3",
     "eval.py --checkpoint runs/tiny --adaptation best": "known: default, light, unguarded, paper",
     "eval.py --checkpoint runs/tiny --adaptation no.yaml": "no config file no.yaml",
