@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from envs import shifts
-from pad.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from pad.checkpoint import ZOO, Checkpoint, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT.parent / "shared" / "data"
@@ -115,6 +115,19 @@ def test_the_gate_tells_how_unusual_a_policy_finds_what_it_sees(folder):
     table = importlib.import_module("gate").format_gates([calm, shifted]).splitlines()
     assert len(table) == 4
     assert table[-1].startswith(f"| color_hard | 1 | {shifted['decisions']} | ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", sorted(path.parent.name for path in ZOO.glob("*/model.safetensors")))
+def test_a_shipped_agent_learns_nothing_in_training_and_colours_tell_it_every_shift(agent, tmp_path):
+    shifts = ["none", "color_easy", "color_hard", "video_easy", "video_hard"]
+    if agent.startswith("reacher"):
+        shifts.remove("video_easy")  # its camera sees no sky
+    command = f"gate.py --checkpoints {agent} --shift {' '.join(shifts)} --episodes 1 --output gates.json"
+    assert call(command, tmp_path).returncode == 0
+    calm, *shifted = json.loads((tmp_path / "gates.json").read_text())["gates"]
+    assert calm["open"] == 0
+    assert all(row["parts"]["colors"]["beyond"] == 1 for row in shifted)
 
 
 def test_an_evaluation_compares_both_arms_and_writes_what_was_asked_for(folder):
