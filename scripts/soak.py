@@ -126,7 +126,7 @@ def make_policy(config: SoakConfig) -> AdaptivePolicy:
         batch_size=config.batch_size,
         every=config.every,
         reset="never",
-        guards=GuardConfig(gate=gate, gate_features=gate, gate_colors=4.0 if config.gate else None),
+        guards=GuardConfig(gate=gate, gate_features=gate, gate_colors=gate),
     )
     return AdaptivePolicy(agent, adaptation, config.seed, config.adaptation)
 

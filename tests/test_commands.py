@@ -109,7 +109,7 @@ def test_the_gate_tells_how_unusual_a_policy_finds_what_it_sees(folder):
     assert (calm["scene"], shifted["scene"]) == ("none", "color_hard")
     assert calm["parts"]["colors"]["beyond"] == 0
     assert shifted["parts"]["colors"]["beyond"] == 1
-    assert shifted["parts"]["colors"]["smallest"] > 4 > calm["parts"]["colors"]["largest"]
+    assert shifted["parts"]["colors"]["smallest"] > 16 > calm["parts"]["colors"]["largest"]
     assert shifted["open"] <= shifted["parts"]["features"]["beyond"]
     assert re.match(r"runs/tiny, none: open at 0.0% of \d+ decisions; features ", result.stdout)
     table = importlib.import_module("gate").format_gates([calm, shifted]).splitlines()

@@ -24,7 +24,7 @@ class GuardConfig:
     gate_features: float | None = 1.0
     """When to learn: only while the features' running distance from those of training exceeds this many times the usual
     one."""
-    gate_colors: float | None = 4.0
+    gate_colors: float | None = 16.0
     """When to learn, too: only while the running distance of single frames' colours from those of training exceeds this
     many times the usual one. Unlike features they do not tell an unusual pose from a usual one."""
     gate: float | None = None
