@@ -52,7 +52,7 @@ class Gate:
 
     def reset(self) -> None:
         """A new episode begins."""
-        self._count = 0
+        self._count, self.excess = 0, {}
         for watch in (self._loss, self._features, self._colors):
             if watch is not None:
                 watch.reset()
@@ -108,5 +108,8 @@ def _watch(known: FeatureRange | None, factor: float | None, what: str) -> _Watc
     if factor is None:
         return None
     if known is None:
-        raise ValueError(f"the calibration holds no {what}: scripts/calibrate.py CHECKPOINT measures them")
+        raise ValueError(
+            f"the calibration holds no {what}: scripts/calibrate.py CHECKPOINT measures them, for a policy of yours "
+            "fit_head"
+        )
     return _Watch(known.usual_distance, factor, known)

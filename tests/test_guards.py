@@ -7,6 +7,7 @@ import sys
 import warnings
 import weakref
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -230,6 +231,7 @@ class Scripted:
     """A gate that opens when it is told to, and notes what it was shown."""
 
     needs_loss, needs_features, needs_colors = False, True, False
+    excess: ClassVar[dict] = {}
 
     def __init__(self, *states: bool) -> None:
         self.states, self.shown = list(states), []
@@ -728,8 +730,11 @@ def test_behind_a_shut_gate_of_features_not_even_the_loss_is_computed(agent, mon
 def test_a_gate_on_colours_stays_shut_in_training_and_opens_at_once_under_another_tint(calibrated):
     config = guarded(gate_colors=4.0)
     assert run_episode(make_gradient_env(steps=60), AdaptivePolicy(calibrated, config), 7).updates == 0
-    shifted = run_episode(make_gradient_env(steps=60, tint=(0.2, 1, 0.5)), AdaptivePolicy(calibrated, config), 7)
+    policy = AdaptivePolicy(calibrated, config)
+    assert "gate/colors" not in policy.report()
+    shifted = run_episode(make_gradient_env(steps=60, tint=(0.2, 1, 0.5)), policy, 7)
     assert shifted.updates == 60
+    assert policy.report()["gate/colors"] > 4
 
 
 def test_where_colours_are_as_in_training_unusual_features_open_no_gate(calibrated):

@@ -227,6 +227,11 @@ class Learner:
         guarded = self.config.guards.explosion is not None
         return guarded and self.weights is not self.trained and self._decisions % CHECK_EVERY == 0
 
+    @property
+    def excess(self) -> dict[str, float]:
+        """How many times the usual value each part of the gate was at the last decision; nothing without a gate."""
+        return {} if self._gate is None else self._gate.excess
+
     def _ask_gate(self, transition: Transition, loss: float | None = None) -> bool:
         """Show the gate a transition, and the loss under the weights in use, where it counts; says whether to learn.
 

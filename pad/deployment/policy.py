@@ -329,7 +329,8 @@ class AdaptivePolicy:
 
     def report(self) -> Metrics:
         """Where adaptation stands: drift from the trained weights, decisions in a row without a valid observation and
-        in a row with the same picture to the bit, updates, how often each guard acted; in the background also updates a
+        in a row with the same picture to the bit, updates, how many times the usual value each part of the gate sees
+        (`gate/features`, `gate/colors`, `gate/loss`), how often each guard acted; in the background also updates a
         second, and the age of the weights in use.
         """
         figures: Metrics = {
@@ -338,6 +339,7 @@ class AdaptivePolicy:
         }  # fmt: skip
         if self._background is not None:
             figures |= self._background.report()
+        figures |= {f"gate/{name}": times for name, times in self._learner.excess.items()}
         return {**figures, **{f"guards/{reason}": float(count) for reason, count in self.counts.items()}}
 
 
