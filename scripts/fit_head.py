@@ -87,7 +87,12 @@ def fit_policy(config: FitConfig, name: str, episodes: list[RecordedEpisode]) ->
     policy = cli.call_function(name)
     if not isinstance(policy, TorchPolicy):
         raise cli.BadInput(f"{name} must return a TorchPolicy, got {type(policy).__name__}")
-    metrics = fit_head(policy, episodes, config.head, config.seed)
+    try:
+        metrics = fit_head(policy, episodes, config.head, config.seed)
+    except ValueError:  # what it does not take, in words
+        raise
+    except Exception as error:
+        raise cli.UsersError(f"{name} failed while its head was fitted: {error!r}") from error
     save_head(config.output, policy)
     return metrics
 

@@ -20,8 +20,8 @@ from episodes import trained_env
 from own import check_actions, make_env
 
 import envs
-from pad.agent import Agent
 from pad.checkpoint import load_checkpoint
+from pad.deployment import FrozenPolicy
 from pad.deployment.model import Model
 from pad.deployment.recordings import action_space_of, record_episodes
 from pad.tracking import say
@@ -61,6 +61,8 @@ class Told:
 
     def __init__(self, policy: Any) -> None:
         self._policy, self.action_space = policy, action_space_of(policy)
+        if isinstance(policy, Model):
+            self._policy = FrozenPolicy(policy)
 
     def reset(self) -> None:
         """Tell the policy that an episode begins, if it wants to know."""
@@ -74,6 +76,8 @@ class Told:
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return function(*arguments)
+        except (TypeError, ValueError) as error:  # of a TorchPolicy in other words than its own
+            raise cli.UsersError(f"the policy failed: {error}") from error
         except Exception as error:
             raise cli.UsersError(f"the policy failed: {error!r}") from error
 
@@ -100,7 +104,7 @@ def load(config: RecordConfig) -> tuple[Any, gym.Env]:
             raise cli.BadInput(f"{config.policy} must return what has act(obs), got {type(policy).__name__}")
         env = make_env(config.env)
         check_actions(config.env, env, policy)
-        return policy if isinstance(policy, Agent | Model) else Told(policy), env
+        return Told(policy), env
     env = None if config.env is None else make_env(config.env)
     loaded = load_checkpoint(config.checkpoint, cli.check_device(config.device))
     if env is None:

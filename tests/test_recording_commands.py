@@ -199,6 +199,12 @@ def make_choking():
     return policy
 
 
+def make_narrow():
+    encoder = torch.nn.Sequential(torch.nn.Conv2d(9, 4, 5, 3), torch.nn.ReLU(), torch.nn.Flatten())
+    head, space = torch.nn.Linear(7, 2), gym.spaces.Box(-1, 1, (2,), np.float32)
+    return TorchPolicy(encoder, lambda features, _: head(features)[0].numpy(), Camera((9, 24, 24)), space)
+
+
 def make_sampling():
     policy = make_policy()
     policy._act = lambda features, rest: np.random.uniform(-1, 1, 2).astype(np.float32)
@@ -238,6 +244,20 @@ def test_a_policy_of_ones_own_is_recorded_fitted_loaded_and_adapts(folder):
     assert "AdaptivePolicy(load_head(Path('head'), make_policy()))" in result.stdout
     adapting = AdaptivePolicy(load_head(folder / "head", importlib.import_module("my_robot").make_policy()))
     adapting.observe(*next(load_episodes(folder / "seen")[0].transitions()))
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("record.py --env my_robot:make_env", "error: the policy failed: "),
+        ("fit_head.py --episodes seen", "error: my_robot:make_narrow failed while its head was fitted: "),
+    ],
+)
+def test_a_network_that_does_not_fit_is_told_with_the_line_of_its_own(folder, command, told):
+    result = call(f"{command} --policy my_robot:make_narrow --output narrow", folder)
+    assert result.returncode == 2
+    assert told in result.stderr.splitlines()[-1]
+    assert "shapes cannot be multiplied" in result.stderr.splitlines()[-1]
 
 
 def test_the_gate_of_a_policy_of_ones_own_is_looked_at_before_it_adapts(folder):
