@@ -76,6 +76,12 @@ def shifts_of(record: dict[str, Any]) -> dict[str, Any]:
     return record.get("shifts") or {(record["settings"].get("env") or record["settings"]["shift"])[0]: record}
 
 
+def check_compared(record: dict[str, Any], path: Path | str) -> None:
+    """Raises BadInput when an evaluation holds no adapting policy beside the frozen one."""
+    if not all("comparison" in cell for cell in shifts_of(record).values()):
+        raise cli.BadInput(f"{path} holds no comparison: it was written without --adapt")
+
+
 def conditions(record: Mapping[str, Any]) -> dict[str, Any]:
     """What makes episodes the same, beside the shift."""
     chosen, env = record["settings"], record["env"]

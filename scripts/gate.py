@@ -9,6 +9,7 @@ what one of a hundred decisions exceeds in training; the gate is open where each
 """
 
 import contextlib
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +23,6 @@ import torch
 from episodes import hardware, make_scene, read_adaptation, trained_env
 from own import check_env, check_names, load_modules, modules_of, own_policy
 
-import envs
-from pad import settings
 from pad.checkpoint import load_checkpoint
 from pad.deployment import AdaptationConfig, FrozenPolicy
 from pad.deployment.agent_model import as_model
@@ -133,12 +132,8 @@ def scenes(config: GateConfig) -> Iterator[tuple[str, Model, str, Any]]:
     for checkpoint in config.checkpoints:
         loaded = load_checkpoint(checkpoint)
         for scene in config.env or config.shift:
-            known = scene if config.env else _shifted(trained_env(checkpoint, loaded.env), scene)
+            known = scene if config.env else dataclasses.replace(trained_env(checkpoint, loaded.env), shift=scene)
             yield checkpoint, as_model(loaded.agent), scene, make_scene(known)
-
-
-def _shifted(env: envs.EnvConfig, shift: str) -> envs.EnvConfig:
-    return settings.from_dict(envs.EnvConfig, {**settings.to_dict(env), "shift": shift}, "env")
 
 
 def watch(model: Model, env: Any, adaptation: AdaptationConfig, config: GateConfig, title: str) -> dict[str, Any]:

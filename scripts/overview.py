@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from evaluations import read_evaluation, shifts_of
+from evaluations import check_compared, read_evaluation, shifts_of
 from figures import COLORS
 
 import envs
@@ -25,8 +25,7 @@ from pad.seeding import episode_seed
 def main() -> None:
     evaluation, picture = cli.positional(__doc__, "EVALUATION", "PICTURE")
     record = read_evaluation(Path(evaluation))
-    if not all("comparison" in cell for cell in shifts_of(record).values()):
-        raise cli.BadInput(f"{evaluation} holds no comparison: it was written without --adapt")
+    check_compared(record, evaluation)
     cells = shifts_of(record)
     figure, axes = plt.subplots(
         2, len(cells), figsize=(2.4 * len(cells), 4.6), height_ratios=(1.2, 1), sharey="row", squeeze=False

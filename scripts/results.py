@@ -20,7 +20,7 @@ from typing import Any
 
 import cli
 from compare import format_ablations
-from evaluations import check_evaluation, conditions, is_as_named, read_record, shifts_of
+from evaluations import check_compared, check_evaluation, conditions, is_as_named, read_record, shifts_of
 from families import by_family
 from gains import format_gains, format_learning, format_regret
 from gate import format_gates
@@ -354,8 +354,7 @@ def read_numbers(path: Path) -> dict[str, Any]:
         raise cli.BadInput(f"{path} is of environments that are not this package's")
     if not is_as_named(record["settings"]):
         raise cli.BadInput(f"{path} was measured with other settings than {record['settings']['adaptation']} has now")
-    if not all("comparison" in cell for cell in shifts_of(record).values()):
-        raise cli.BadInput(f"{path} holds no comparison: it was written without --adapt")
+    check_compared(record, path)
     return record
 
 
